@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "proto/log.h"
+
+/* The table's own idea of running out of memory is exit(-1) without a word. */
+#define uthash_fatal(msg) fatal("%s", (msg))
+#include "ghosts.h"
+
+#include <inttypes.h>
+#include <nettle/sha2.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The table's macros shift and subtract hash values in plain int. */
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wconversion"
+#pragma GCC diagnostic ignored "-Wsign-conversion"
+
+static void
+ghost_insert(struct ghosts *g, struct ghost *ghost)
+{
+	HASH_ADD(hh, g->by_cookie, cookie, sizeof(ghost->cookie), ghost);
+}
+
+struct ghost *
+ghosts_find(const struct ghosts *g, uint64_t cookie)
+{
+	struct ghost *ghost;
+
+	HASH_FIND(hh, g->by_cookie, &cookie, sizeof(cookie), ghost);
+	return ghost;
+}
+
+static void
+ghost_delete(struct ghosts *g, struct ghost *ghost)
+{
+	HASH_DELETE(hh, g->by_cookie, ghost);
+}
+
+static void
+owner_insert(struct ghosts *g, struct owner *owner)
+{
+	HASH_ADD(hh, g->by_process, key, sizeof(owner->key), owner);
+}
+
+static struct owner *
+owner_find(const struct ghosts *g, const void *key, size_t size)
+{
+	struct owner *owner;
+
+	HASH_FIND(hh, g->by_process, key, size, owner);
+	return owner;
+}
+
+static void
+owner_delete(struct ghosts *g, struct owner *owner)
+{
+	HASH_DELETE(hh, g->by_process, owner);
+}
+
+#pragma GCC diagnostic pop
+
+static void *
+allocate(size_t size)
+{
+	void *p = calloc(1, size);
+
+	if (p == NULL)
+		fatal("out of memory for one more ghost");
+	return p;
+}
+
+void
+entity_id_make(const char *boot_id, uint32_t tgid, uint64_t start_boottime, char out[ENTITY_ID_LEN])
+{
+	uint8_t digest[SHA256_DIGEST_SIZE];
+	struct sha256_ctx sha;
+	char text[160];
+	int n = snprintf(text, sizeof(text), "%s:%" PRIu32 ":%" PRIu64, boot_id, tgid, start_boottime);
+
+	sha256_init(&sha);
+	sha256_update(&sha, (size_t)n, (const uint8_t *)text);
+	sha256_digest(&sha, sizeof(digest), digest);
+	for (unsigned i = 0; i < (ENTITY_ID_LEN - 1) / 2; i++)
+		snprintf(out + 2 * i, 3, "%02x", digest[i]);
+}
+
+void
+ghosts_init(struct ghosts *g, const char *boot_id)
+{
+	*g = (struct ghosts){ 0 };
+	TAILQ_INIT(&g->idle);
+	for (unsigned i = 0; i < GHOST_PHASES; i++)
+		TAILQ_INIT(&g->queues[i]);
+	for (unsigned i = 0; i < GHOST_LANES; i++)
+		TAILQ_INIT(&g->lanes[i]);
+	snprintf(g->boot_id, sizeof(g->boot_id), "%s", boot_id);
+}
+
+static struct owner *
+owner_make(struct ghosts *g, const struct wire_owner *process)
+{
+	struct owner *owner = allocate(sizeof(*owner));
+
+	owner->key.start_boottime = process->start_boottime;
+	owner->key.tgid = process->tgid;
+	owner->process = *process;
+	owner->exit = exit_classify(process->exit_code, (process->flags & WIRE_OWNER_OOM) != 0);
+	entity_id_make(g->boot_id, process->tgid, process->start_boottime, owner->entity_id);
+	owner_insert(g, owner);
+	return owner;
+}
+
+static struct owner *
+owner_take(struct ghosts *g, const struct wire_owner *process)
+{
+	struct owner probe;
+	struct owner *owner;
+
+	memset(&probe.key, 0, sizeof(probe.key));
+	probe.key.start_boottime = process->start_boottime;
+	probe.key.tgid = process->tgid;
+	owner = owner_find(g, &probe.key, sizeof(probe.key));
+	if (owner == NULL) {
+		owner = owner_make(g, process);
+	} else if (owner->ghosts == 0) {
+		TAILQ_REMOVE(&g->idle, owner, idle);
+		g->idle_count--;
+	}
+	owner->ghosts++;
+	return owner;
+}
+
+static void
+owner_release(struct ghosts *g, struct owner *owner)
+{
+	struct owner *oldest;
+
+	if (--owner->ghosts != 0)
+		return;
+	TAILQ_INSERT_TAIL(&g->idle, owner, idle);
+	if (++g->idle_count <= OWNERS_IDLE_MAX)
+		return;
+	oldest = TAILQ_FIRST(&g->idle);
+	TAILQ_REMOVE(&g->idle, oldest, idle);
+	g->idle_count--;
+	owner_delete(g, oldest);
+	free(oldest);
+}
+
+static struct ghost_queue *
+queue_of(struct ghosts *g, const struct ghost *ghost)
+{
+	return ghost->phase == GHOST_WAITING ? &g->lanes[ghost->lane] : &g->queues[ghost->phase];
+}
+
+static void
+queue_insert(struct ghosts *g, struct ghost *ghost, enum ghost_phase phase)
+{
+	ghost->phase = phase;
+	g->counts[phase]++;
+	TAILQ_INSERT_TAIL(queue_of(g, ghost), ghost, queue);
+}
+
+static void
+queue_remove(struct ghosts *g, struct ghost *ghost)
+{
+	TAILQ_REMOVE(queue_of(g, ghost), ghost, queue);
+	g->counts[ghost->phase]--;
+}
+
+struct ghost *
+ghosts_add(struct ghosts *g, const struct wire_orphan *orphan)
+{
+	struct ghost *ghost;
+
+	if (ghosts_find(g, orphan->cookie) != NULL)
+		return NULL;
+	ghost = allocate(sizeof(*ghost));
+	ghost->id = ++g->last_id;
+	ghost->cookie = orphan->cookie;
+	ghost->tuple = orphan->tuple;
+	ghost->born = (mono_ns){ orphan->born_mono_ns };
+	ghost->send_queue = orphan->send_queue;
+	ghost->state = orphan->state;
+	ghost->owner = owner_take(g, &orphan->owner);
+	ghost_insert(g, ghost);
+	queue_insert(g, ghost, GHOST_FRESH);
+	g->total++;
+	return ghost;
+}
+
+void
+ghosts_move(struct ghosts *g, struct ghost *ghost, enum ghost_phase phase)
+{
+	queue_remove(g, ghost);
+	queue_insert(g, ghost, phase);
+}
+
+void
+ghosts_wait(struct ghosts *g, struct ghost *ghost, unsigned lane, mono_ns due)
+{
+	queue_remove(g, ghost);
+	ghost->lane = lane;
+	ghost->due = due;
+	queue_insert(g, ghost, GHOST_WAITING);
+}
+
+struct ghost *
+ghosts_first_due(const struct ghosts *g)
+{
+	struct ghost *first = NULL;
+
+	for (unsigned i = 0; i < GHOST_LANES; i++) {
+		struct ghost *head = TAILQ_FIRST(&g->lanes[i]);
+
+		if (head != NULL && (first == NULL || head->due.ns < first->due.ns))
+			first = head;
+	}
+	return first;
+}
+
+void
+ghosts_remove(struct ghosts *g, struct ghost *ghost)
+{
+	queue_remove(g, ghost);
+	ghost_delete(g, ghost);
+	owner_release(g, ghost->owner);
+	g->total--;
+	free(ghost);
+}

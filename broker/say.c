@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "say.h"
+
+#include <arpa/inet.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "proto/log.h"
+
+#define LINES_PER_S 200u
+
+static uint64_t window_start; /* ns */
+static unsigned window_lines;
+static uint64_t held_back;
+
+static bool
+line_allowed(mono_ns now)
+{
+	if (now.ns - window_start >= NS_PER_S) {
+		window_start = now.ns;
+		window_lines = 0;
+	}
+	if (window_lines < LINES_PER_S) {
+		window_lines++;
+		return true;
+	}
+	held_back++;
+	return false;
+}
+
+void
+say_rest(void)
+{
+	if (held_back != 0)
+		log_info("%" PRIu64 " more of the like: see the audit log", held_back);
+	held_back = 0;
+}
+
+static void
+bytes_print(uint64_t n, char *out, size_t size)
+{
+	static const char *const units[] = { "KiB", "MiB", "GiB" };
+	double v = (double)n / 1024;
+	unsigned u = 0;
+
+	if (n < 1024) {
+		snprintf(out, size, "%" PRIu64 " bytes", n);
+		return;
+	}
+	for (; v >= 1024 && u < 2; u++)
+		v /= 1024;
+	snprintf(out, size, "%.1f %s", v, units[u]);
+}
+
+static void
+endpoint_print(uint16_t family, const uint8_t address[16], uint16_t port, char *out, size_t size)
+{
+	char text[INET6_ADDRSTRLEN];
+
+	inet_ntop(family, address, text, sizeof(text));
+	snprintf(out, size, family == AF_INET6 ? "[%s]:%u" : "%s:%u", text, port);
+}
+
+/* "nginx[812] of nginx.service (SIGKILL): 127.0.0.1:80 -> 127.0.0.1:4711 fin-wait-1, 3.6 MiB unsent" */
+static void
+ghost_print(const struct ghost *ghost, char *out, size_t size)
+{
+	const struct wire_owner *p = &ghost->owner->process;
+	char comm[4 * WIRE_COMM_LEN + 1], unit[4 * WIRE_UNIT_LEN + 1], cause[32];
+	char src[64], dst[64], queue[32];
+
+	text_escape(p->comm, strlen(p->comm), comm, sizeof(comm));
+	text_escape(p->unit, strlen(p->unit), unit, sizeof(unit));
+	exit_cause_print(p->exit_code, cause, sizeof(cause));
+	endpoint_print(ghost->tuple.family, ghost->tuple.src, ghost->tuple.src_port, src, sizeof(src));
+	endpoint_print(ghost->tuple.family, ghost->tuple.dst, ghost->tuple.dst_port, dst, sizeof(dst));
+	bytes_print(ghost->send_queue, queue, sizeof(queue));
+	snprintf(out, size, "%s[%u]%s%s (%s%s): %s -> %s %s, %s unsent", comm, p->tgid,
+		unit[0] != '\0' ? " of " : "", unit, ghost->owner->exit == EXIT_OOM ? "out of memory, " : "",
+		cause, src, dst, tcp_state_name(ghost->state), queue);
+}
+
+void
+say_result(const struct ghost *ghost, const struct record_result *result, mono_ns now)
+{
+	char text[768];
+
+	if (!line_allowed(now))
+		return;
+	ghost_print(ghost, text, sizeof(text));
+	if (result->peer_notice != NULL)
+		log_info("busted %s; %s in %" PRIu64 " us, peer notice %s", text, result->result,
+			result->latency_ns / 1000, result->peer_notice);
+	else if (strcmp(result->result, "observed") == 0)
+		log_info("would bust %s", text);
+	else
+		log_info("not busted %s; %s%s%s", text, result->result, result->error != 0 ? ": " : "",
+			result->error != 0 ? error_name(result->error) : "");
+}
+
+void
+say_left(const struct ghost *ghost, const struct decision *decision, mono_ns now)
+{
+	char text[768];
+
+	if (!line_allowed(now))
+		return;
+	ghost_print(ghost, text, sizeof(text));
+	log_info("left alone %s; %s%s%s", text, decision->reason, decision->rule != NULL ? ", rule " : "",
+		decision->rule != NULL ? decision->rule->name : "");
+}

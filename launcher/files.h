@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef LAUNCHER_FILES_H
+#define LAUNCHER_FILES_H
+
+#include "ids.h"
+#include "options.h"
+
+/* What root opens for the broker. -1: not there (only where proto/fds.h says optional). */
+struct handles {
+	int config, config_dir;
+	int log, log_dir;
+	int control, lock;
+	int notify;
+	const char *config_path; /* NULL with the built-in policy */
+};
+
+/* Each opens its part of *h or is fatal with one line that names the path. */
+
+/* opt->config must exist; without it the default file may be missing. */
+void files_config_open(struct handles *h, const struct options *opt);
+
+/* path: absolute or relative; its folder must exist (the default one is made). Never follows a link in
+ * the last component, takes regular files with one name only, since the folder may belong to the
+ * broker's account. */
+void files_log_open(struct handles *h, const char *path, const struct role_ids *broker);
+
+/* Binds the control socket; fatal when a living instance holds it. The lock, not the socket's file,
+ * says who lives. */
+void files_control_open(struct handles *h, const char *path);
+
+/* Connects to $NOTIFY_SOCKET when there is one. */
+void files_notify_open(struct handles *h);
+
+#endif

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "ids.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <pwd.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "proto/log.h"
+
+#define DYNAMIC_FIRST 61184u
+#define DYNAMIC_LAST  65519u
+#define DYNAMIC_COUNT (DYNAMIC_LAST - DYNAMIC_FIRST + 1)
+
+/* Ids in use by anybody: accounts are asked one by one, processes are read once. */
+static bool in_use[DYNAMIC_COUNT];
+
+static void
+processes_mark(void)
+{
+	DIR *proc = opendir("/proc");
+	struct dirent *e;
+	struct stat st;
+
+	if (proc == NULL)
+		fatal("cannot read /proc, to find ids nobody uses: %s", strerror(errno));
+	while ((e = readdir(proc)) != NULL) {
+		if (e->d_name[0] < '0' || e->d_name[0] > '9')
+			continue;
+		if (fstatat(dirfd(proc), e->d_name, &st, 0) < 0)
+			continue; /* gone meanwhile */
+		if (st.st_uid >= DYNAMIC_FIRST && st.st_uid <= DYNAMIC_LAST)
+			in_use[st.st_uid - DYNAMIC_FIRST] = true;
+	}
+	closedir(proc);
+}
+
+/* The same name starts at the same id every time, so that a log's owner is stable where it can be. */
+static unsigned
+name_hash(const char *name)
+{
+	uint32_t h = 2166136261u;
+
+	for (; *name != '\0'; name++)
+		h = (h ^ (unsigned char)*name) * 16777619u;
+	return h % DYNAMIC_COUNT;
+}
+
+static struct role_ids
+dynamic_choose(const char *name)
+{
+	unsigned start = name_hash(name);
+
+	for (unsigned n = 0; n < DYNAMIC_COUNT; n++) {
+		unsigned slot = (start + n) % DYNAMIC_COUNT;
+		uid_t id = DYNAMIC_FIRST + slot;
+
+		if (in_use[slot] || getpwuid(id) != NULL || getgrgid(id) != NULL)
+			continue;
+		in_use[slot] = true;
+		return (struct role_ids){ .uid = id, .gid = id };
+	}
+	fatal("no unused id between %u and %u for %s", DYNAMIC_FIRST, DYNAMIC_LAST, name);
+}
+
+static struct role_ids
+role_choose(const char *name)
+{
+	const struct passwd *pw = getpwnam(name);
+
+	if (pw == NULL)
+		return dynamic_choose(name);
+	if (pw->pw_uid == 0 || pw->pw_gid == 0)
+		fatal("the account %s has uid %u and gid %u: it must not be root", name, pw->pw_uid,
+			pw->pw_gid);
+	return (struct role_ids){ .uid = pw->pw_uid, .gid = pw->pw_gid };
+}
+
+void
+ids_choose(struct ids *ids)
+{
+	processes_mark();
+	ids->tracker = role_choose("_eghost-tracker");
+	ids->broker = role_choose("_eghost-broker");
+	ids->reaper = role_choose("_eghost-reaper");
+	if (ids->tracker.uid == ids->broker.uid || ids->tracker.uid == ids->reaper.uid ||
+		ids->broker.uid == ids->reaper.uid)
+		fatal("the roles' accounts share a uid (%u, %u, %u): they must be three", ids->tracker.uid,
+			ids->broker.uid, ids->reaper.uid);
+}

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef LAUNCHER_IDS_H
+#define LAUNCHER_IDS_H
+
+#include <sys/types.h>
+
+struct role_ids {
+	uid_t uid;
+	gid_t gid;
+};
+
+struct ids {
+	struct role_ids tracker, broker, reaper;
+};
+
+/*
+ * The accounts _eghost-tracker, _eghost-broker and _eghost-reaper where they exist, else for each an id
+ * of systemd's dynamic range (61184-65519) that no account, no group and no running process has.
+ * Fatal when the three are not different and unprivileged.
+ */
+void ids_choose(struct ids *ids);
+
+#endif

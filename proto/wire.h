@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef PROTO_WIRE_H
+#define PROTO_WIRE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/*
+ * What the roles say to one another. One SOCK_SEQPACKET packet is a 16-byte header and one or more
+ * records of one type. Host byte order (both ends are on one machine), fixed widths, explicit pads
+ * that must be zero. PROTOCOL.md has the table of messages and what each receiver checks again.
+ *
+ * This file and wire.c are pure: values in, values out; no I/O, no clock, no log.
+ */
+
+#define WIRE_MAGIC   0x31474745u /* "EGG1" in memory on a little-endian machine */
+#define WIRE_VERSION 1u
+
+#define WIRE_BATCH_MAX	64u	/* records in one packet */
+#define WIRE_RECORD_MAX 256u	/* bytes in one record */
+#define WIRE_PACKET_MAX (sizeof(struct wire_header) + WIRE_BATCH_MAX * WIRE_RECORD_MAX)
+
+#define WIRE_COMM_LEN	  16u /* task_struct.comm with its terminating zero */
+#define WIRE_UNIT_LEN	  96u /* docker-<64 hex>.scope and cri-containerd-<64 hex>.scope fit */
+#define WIRE_BUILD_ID_LEN 16u
+
+enum wire_direction { WIRE_T2B, WIRE_B2R, WIRE_R2B };
+
+enum wire_type {
+	WIRE_T2B_HELLO = 1,
+	WIRE_T2B_EXIT = 2,
+	WIRE_T2B_ORPHAN = 3,
+	WIRE_T2B_LOST = 4,
+	WIRE_T2B_HEARTBEAT = 5,
+
+	WIRE_B2R_HELLO = 32,
+	WIRE_B2R_DESTROY = 33,
+	WIRE_B2R_LIMIT = 34,
+	WIRE_B2R_PING = 35,
+
+	WIRE_R2B_HELLO = 64,
+	WIRE_R2B_RESULT = 65,
+	WIRE_R2B_PONG = 66,
+};
+
+struct wire_header {
+	uint32_t magic;	  /* WIRE_MAGIC */
+	uint16_t version; /* WIRE_VERSION */
+	uint16_t type;	  /* enum wire_type */
+	uint32_t length;  /* of the whole packet: header and records */
+	uint32_t seq;	  /* 0, 1, 2, ... per direction; a gap is fatal */
+};
+
+/* Kernel TCP states, include/net/tcp_states.h (5.8 ... 7.3: same numbers). */
+enum tcp_state {
+	TCP_STATE_ESTABLISHED = 1,
+	TCP_STATE_SYN_SENT = 2,
+	TCP_STATE_SYN_RECV = 3,
+	TCP_STATE_FIN_WAIT1 = 4,
+	TCP_STATE_FIN_WAIT2 = 5,
+	TCP_STATE_TIME_WAIT = 6,
+	TCP_STATE_CLOSE = 7,
+	TCP_STATE_CLOSE_WAIT = 8,
+	TCP_STATE_LAST_ACK = 9,
+	TCP_STATE_LISTEN = 10,
+	TCP_STATE_CLOSING = 11,
+	TCP_STATE_NEW_SYN_RECV = 12,
+};
+#define TCP_STATE_BIT(s) (1u << (s))
+/* The states in which a socket without an inode is an orphan (KERNEL: __tcp_close() changes the
+ * state before sock_orphan(), so an orphan is never ESTABLISHED, CLOSE-WAIT or SYN-*). */
+#define TCP_STATES_ORPHAN                                                                          \
+	(TCP_STATE_BIT(TCP_STATE_FIN_WAIT1) | TCP_STATE_BIT(TCP_STATE_FIN_WAIT2) |                 \
+		TCP_STATE_BIT(TCP_STATE_CLOSING) | TCP_STATE_BIT(TCP_STATE_LAST_ACK))
+
+/* A TCP socket's address for inet_diag's exact look-up. The identity is the cookie, never this. */
+struct wire_tuple {
+	uint16_t family;   /* AF_INET or AF_INET6; v4-mapped sockets are AF_INET6 */
+	uint16_t src_port; /* host order */
+	uint16_t dst_port; /* host order */
+	uint16_t pad;
+	uint32_t ifindex; /* bound device, 0 when unbound */
+	uint32_t netns;	  /* inode number of the network namespace, as in /proc/PID/ns/net */
+	uint8_t src[16];  /* network order; IPv4 in the first four bytes, the rest zero */
+	uint8_t dst[16];
+};
+
+enum wire_owner_flags {
+	WIRE_OWNER_OOM = 1u << 0,	     /* signal->oom_mm was set: the OOM killer chose it */
+	WIRE_OWNER_UNIT_TRUNCATED = 1u << 1, /* the unit's name did not fit: no rule may match it */
+};
+
+/* A dying thread group, in its own last words as the kernel keeps them. All of it the tracker's word. */
+struct wire_owner {
+	uint64_t start_boottime; /* of the leader */
+	uint64_t cgroup_id;	 /* cgroup v2, default hierarchy */
+	uint32_t tgid;		 /* in the initial pid namespace */
+	uint32_t uid;		 /* real uid, in the initial user namespace */
+	uint32_t exit_code;	 /* as in wait(2): status << 8 | core 0x80 | signal */
+	uint32_t flags;		 /* enum wire_owner_flags */
+	char comm[WIRE_COMM_LEN];	/* zero-terminated, chosen by whoever runs the program */
+	char unit[WIRE_UNIT_LEN];	/* nearest .service or .scope ancestor, "" when there is none */
+};
+
+/* T2B: what the tracker can see. */
+enum wire_tracker_features {
+	WIRE_TRACKER_EXIT = 1u << 0,
+	WIRE_TRACKER_ORPHAN = 1u << 1,
+	WIRE_TRACKER_STAMP = 1u << 2,
+};
+
+struct wire_tracker_hello {
+	uint8_t build_id[WIRE_BUILD_ID_LEN];
+	uint32_t features;	/* enum wire_tracker_features */
+	uint32_t heartbeat_ms;	/* promised time between two HEARTBEATs */
+};
+
+struct wire_exit {
+	struct wire_owner owner;
+	uint64_t died_mono_ns; /* bpf_ktime_get_ns() at sched_process_exit */
+};
+
+struct wire_orphan {
+	struct wire_owner owner;
+	struct wire_tuple tuple;
+	uint64_t cookie;       /* bpf_get_socket_cookie() */
+	uint64_t born_mono_ns; /* bpf_ktime_get_ns() at the transition */
+	uint32_t send_queue;   /* write_seq - snd_una, bytes */
+	uint8_t state;	       /* the state entered: FIN-WAIT-1 or LAST-ACK */
+	uint8_t pad[3];
+};
+
+/* Where records were dropped. Counters since the tracker's start, never reset. */
+struct wire_lost {
+	uint64_t ring_orphan; /* orphan records for which the ring buffer had no room */
+	uint64_t ring_exit;   /* exit records for which the ring buffer had no room */
+	uint64_t stamp;	      /* stamps that could not be stored */
+};
+
+struct wire_heartbeat {
+	uint64_t mono_ns;
+	uint64_t orphans; /* ORPHAN records sent since start */
+	uint64_t exits;	  /* EXIT records sent since start */
+};
+
+struct wire_broker_hello {
+	uint8_t build_id[WIRE_BUILD_ID_LEN];
+	uint64_t destroy_limit; /* per second; the reaper takes min(this, its own ceiling) */
+};
+
+/* B2R: what the broker believes. The reaper compares with its own look-up, then acts. */
+enum wire_destroy_flags {
+	WIRE_DESTROY_TIME_WAIT = 1u << 0, /* a rule names TIME-WAIT; the reaper's argv must, too */
+};
+
+struct wire_destroy {
+	uint64_t ghost; /* the broker's number, returned in the RESULT */
+	uint64_t cookie;
+	struct wire_tuple tuple;
+	uint32_t flags; /* enum wire_destroy_flags */
+	uint8_t state;	/* as last seen; it may have moved forward since */
+	uint8_t pad[3];
+};
+
+struct wire_limit {
+	uint64_t destroy_limit; /* per second, as in struct wire_broker_hello */
+};
+
+struct wire_ping {
+	uint64_t nonce;
+};
+
+/* R2B. */
+enum wire_selftest {
+	WIRE_SELFTEST_PASSED = 0,
+	WIRE_SELFTEST_FOREVER_ORPHAN = 1, /* tcp_abort() leaves the orphan: observe only */
+	WIRE_SELFTEST_NO_DESTROY = 2,	  /* CONFIG_INET_DIAG_DESTROY=n: observe only */
+};
+
+struct wire_reaper_hello {
+	uint8_t build_id[WIRE_BUILD_ID_LEN];
+	uint64_t ceiling; /* destroys per second, from its argv */
+	uint32_t netns;	  /* inode number of its own network namespace */
+	uint8_t selftest; /* enum wire_selftest */
+	uint8_t time_wait; /* 1 when its argv lets it touch TIME-WAIT */
+	uint8_t pad[2];
+};
+
+enum wire_result {
+	WIRE_RESULT_DESTROYED = 1,   /* the kernel acknowledged SOCK_DESTROY for this cookie */
+	WIRE_RESULT_GONE = 2,	     /* found once by this reaper, and gone (or TIME-WAIT) since */
+	WIRE_RESULT_REFUSED_LIVE = 3, /* has an inode, or a state that no orphan has */
+	WIRE_RESULT_REFUSED_PROGRESS = 4,
+	WIRE_RESULT_REFUSED_RATE = 5,
+	WIRE_RESULT_OTHER_NETNS = 6,
+	WIRE_RESULT_UNSUPPORTED = 7, /* the self-test did not pass on this kernel */
+	WIRE_RESULT_FAILED = 8,	     /* see error; ENOENT: this reaper never found the cookie */
+};
+
+enum wire_peer_notice {
+	WIRE_NOTICE_NONE = 0,
+	WIRE_NOTICE_RST = 1, /* tcp_need_reset(): one packet, not repeated */
+};
+
+struct wire_result_record {
+	uint64_t ghost;
+	uint64_t cookie;
+	uint64_t done_mono_ns;	  /* when the kernel's answer was read */
+	uint64_t look_to_act_ns;  /* from the look-up's answer to the destroy's send, 0 if none */
+	uint32_t send_queue;	  /* idiag_wqueue of the look-up, bytes */
+	int32_t error;		  /* errno of the kernel's answer, 0 or positive */
+	uint16_t tries;		  /* look-ups made */
+	uint8_t result;		  /* enum wire_result */
+	uint8_t state;		  /* of the look-up, 0 when never found */
+	uint8_t timer;		  /* idiag_timer of the look-up */
+	uint8_t peer_notice;	  /* enum wire_peer_notice */
+	uint8_t pad[2];
+};
+
+struct wire_pong {
+	uint64_t nonce;
+};
+
+enum wire_error {
+	WIRE_OK = 0,
+	WIRE_ERR_SHORT,	    /* shorter than a header */
+	WIRE_ERR_MAGIC,
+	WIRE_ERR_VERSION,
+	WIRE_ERR_LENGTH,    /* header's length is not the packet's */
+	WIRE_ERR_SEQ,
+	WIRE_ERR_TYPE,	    /* no such type */
+	WIRE_ERR_DIRECTION, /* a type this peer may not send */
+	WIRE_ERR_SIZE,	    /* not a whole number of records, none, or too many */
+	WIRE_ERR_PAD,	    /* a pad that is not zero */
+	WIRE_ERR_VALUE,	    /* a field out of its range */
+};
+
+struct wire_view {
+	enum wire_type type;
+	size_t count;	     /* records, 1 ... WIRE_BATCH_MAX */
+	const void *records; /* array of the type's struct; points into the checked packet */
+};
+
+/*
+ * Checks one whole packet that came from the peer that may only send in `dir`.
+ * packet must be aligned to 8 bytes. expected_seq is the number this packet must carry.
+ * Returns WIRE_OK and fills *view, or the first rule the packet breaks (*view is then undefined).
+ * Checked: header, size, pads, closed value sets, zero-terminated strings. Not checked: truth.
+ */
+enum wire_error wire_check(const void *packet, size_t len, enum wire_direction dir,
+	uint32_t expected_seq, struct wire_view *view);
+
+/* Fills in a header for `count` records of `type`. Returns the packet's length, 0 when type does not
+ * exist or count is not 1 ... that type's maximum. */
+size_t wire_header_fill(struct wire_header *header, enum wire_type type, size_t count, uint32_t seq);
+
+/* Size of one record of `type` in bytes, 0 when there is no such type. */
+size_t wire_record_size(enum wire_type type);
+
+/* Names for messages to people. Never NULL. */
+const char *wire_type_name(unsigned type);
+const char *wire_error_text(enum wire_error error);
+
+/* RESULT's name as in the audit record: "destroyed", "gone", "refused-live", ... "?" if unknown. */
+const char *wire_result_name(unsigned result);
+
+/* TCP state as in the audit record: "fin-wait-1", "last-ack", ... "?" if unknown. */
+const char *tcp_state_name(unsigned state);
+
+/* The inverse of tcp_state_name(). Returns 0 when there is no such state. */
+unsigned tcp_state_by_name(const char *name);
+
+/* True when a and b address the same socket (netns included). */
+bool wire_tuple_equal(const struct wire_tuple *a, const struct wire_tuple *b);
+
+_Static_assert(sizeof(struct wire_header) == 16, "wire_header");
+_Static_assert(sizeof(struct wire_tuple) == 48, "wire_tuple");
+_Static_assert(sizeof(struct wire_owner) == 144, "wire_owner");
+_Static_assert(sizeof(struct wire_tracker_hello) == 24, "wire_tracker_hello");
+_Static_assert(sizeof(struct wire_exit) == 152, "wire_exit");
+_Static_assert(sizeof(struct wire_orphan) == 216, "wire_orphan");
+_Static_assert(sizeof(struct wire_lost) == 24, "wire_lost");
+_Static_assert(sizeof(struct wire_heartbeat) == 24, "wire_heartbeat");
+_Static_assert(sizeof(struct wire_broker_hello) == 24, "wire_broker_hello");
+_Static_assert(sizeof(struct wire_destroy) == 72, "wire_destroy");
+_Static_assert(sizeof(struct wire_limit) == 8, "wire_limit");
+_Static_assert(sizeof(struct wire_reaper_hello) == 32, "wire_reaper_hello");
+_Static_assert(sizeof(struct wire_result_record) == 48, "wire_result_record");
+_Static_assert(offsetof(struct wire_orphan, cookie) == 192, "wire_orphan.cookie");
+_Static_assert(offsetof(struct wire_destroy, tuple) == 16, "wire_destroy.tuple");
+
+#endif

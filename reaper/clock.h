@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef REAPER_CLOCK_H
+#define REAPER_CLOCK_H
+
+#include <time.h>
+
+#include "proto/scalars.h"
+
+/* Now, on CLOCK_MONOTONIC: the clock of the tracker's time stamps, and one nobody can set. */
+static inline mono_ns
+clock_now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (mono_ns){ (uint64_t)ts.tv_sec * NS_PER_S + (uint64_t)ts.tv_nsec };
+}
+
+#endif

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef REAPER_LIMIT_H
+#define REAPER_LIMIT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "proto/scalars.h"
+
+/*
+ * How many destroys the reaper makes, whatever it is told (I2). A token bucket: `rate` tokens per
+ * second, room for one second's worth. Pure: time is a parameter.
+ *
+ * In any time t at most ceiling * (t + 1 s) destroys happen.
+ */
+
+#define LIMIT_CEILING_MAX 10000000u /* per second; above it a ceiling is no ceiling */
+
+struct limit {
+	uint64_t ceiling; /* from argv, for good */
+	uint64_t rate;	  /* min(ceiling, what the broker says) */
+	uint64_t credit;  /* in billionths of a token */
+	mono_ns settled;  /* credit is right for this time */
+};
+
+/* A full bucket. ceiling: per second, cut to LIMIT_CEILING_MAX; 0 lets nothing through. */
+void limit_init(struct limit *l, uint64_t ceiling, mono_ns now);
+
+/* The broker's configured limit per second. It can lower the rate below the ceiling and raise it
+ * back to it, never above. 0 stops everything. Never adds credit, however often it is called. */
+void limit_set(struct limit *l, uint64_t rate, mono_ns now);
+
+/* Takes one token. False when there is none: refused-rate. */
+bool limit_take(struct limit *l, mono_ns now);
+
+#endif

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef REAPER_TCP_H
+#define REAPER_TCP_H
+
+#include "proto/diag.h"
+#include "kind.h"
+
+/* Pure. May this request be looked at in this scope? VERDICT_LOOK, UNSUPPORTED, INVALID (no cookie,
+ * no such family) or OTHER_NETNS. */
+enum verdict tcp_validate(const struct kind_scope *scope, const struct wire_destroy *request);
+
+/*
+ * Pure, and the one place where it is decided (I1). row: the kernel's answer to our own look-up of
+ * the request's cookie.
+ *
+ * - ACT: an orphan. Inode 0; FIN-WAIT-1, FIN-WAIT-2, CLOSING or LAST-ACK; a full socket that is
+ * shut down in both directions, or a mini-socket. TIME-WAIT only when request and scope both allow
+ * it.
+ * - RETRY: an orphan's state, but an inode. __tcp_close() changes the state, and the tracker hears
+ *   of it, before sock_orphan(): a close that is under way looks like this. So does a socket that
+ *   its owner, dying but not dead, shut down long before.
+ * - GONE: TIME-WAIT that may not be touched. The ghost is no more than an entry that expires.
+ * - LIVE: everything else. Inode 0 in ESTABLISHED, CLOSE-WAIT or SYN-RECV is an accept queue or an
+ *   MPTCP subflow (KERNEL 2.2).
+ * - STALE: an orphan, but with another address or another history than the broker described.
+ */
+enum verdict tcp_verdict(const struct kind_scope *scope, const struct wire_destroy *request,
+	const struct diag_row *row);
+
+/* Pure. What the peer hears when a socket that looks like row is destroyed: tcp_need_reset() says a
+ * reset for FIN-WAIT-1 and FIN-WAIT-2; a mini-socket, LAST-ACK and CLOSING go silently. */
+enum wire_peer_notice tcp_peer_notice(const struct diag_row *row);
+
+#endif

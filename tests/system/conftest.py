@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fixtures of the system tests. They run as root, in a network namespace of their own."""
+
+import os
+import pathlib
+import shutil
+import signal
+import tempfile
+
+import pytest
+
+import machine
+from actors import Stage
+from service import RULE_PER_CLASS, Service
+
+
+def pytest_collection_modifyitems(items):
+    if os.geteuid() != 0:
+        for item in items:
+            item.add_marker(pytest.mark.skip(reason="needs root"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_machine():
+    if os.geteuid() == 0:
+        machine.become_subreaper()
+        machine.own_network()
+
+
+@pytest.fixture
+def folder():
+    """A scratch folder that the unprivileged roles can search."""
+    path = pathlib.Path(tempfile.mkdtemp(prefix="eghostbuster-"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+def stage(folder, cgroup):
+    """The actors' stage; control groups outlive it, because a busy one cannot be removed."""
+    stage = Stage(folder)
+    yield stage
+    stage.close()
+
+
+@pytest.fixture
+def actor(stage):
+    """Makes a new actor at each call."""
+    return stage.actor
+
+
+@pytest.fixture
+def victim(stage):
+    return stage.actor()
+
+
+@pytest.fixture
+def prepared(folder, stage):
+    """A service that has not been started yet. Its standard error is shown when a test fails."""
+    service = Service(folder, stage)
+    yield service
+    service.close()
+    if service.process is not None:
+        print(service.stderr())
+    leftovers = adopt_leftovers(stage)
+    assert not leftovers, f"the service left processes behind: {leftovers}"
+
+
+@pytest.fixture
+def service(prepared):
+    """The service, enforcing the built-in rules."""
+    return prepared.run()
+
+
+@pytest.fixture
+def per_class(prepared):
+    """The service with one rule per exit class."""
+    prepared.configure(RULE_PER_CLASS)
+    return prepared.run()
+
+
+def adopt_leftovers(stage):
+    """Waits for our children that are no actors; ends and returns those that do not end."""
+    known = {actor.pid for actor in stage.actors}
+    found = []
+    for pid in set(machine.children(os.getpid())) - known:
+        if not machine.wait_death(pid, timeout=1):
+            found.append((pid, machine.status_of(pid)["Name"]))
+            os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    return found
+
+
+@pytest.fixture
+def cgroup():
+    """Makes control groups; removes them after the test, when the actors are dead."""
+    groups = []
+
+    def make(kind, *args):
+        groups.append(kind(*args))
+        return groups[-1]
+    yield make
+    for group in groups:
+        group.remove()

@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the tests need from the machine: namespaces, cgroups, processes, waiting for a condition."""
+
+import ctypes
+import os
+import pathlib
+import select
+import subprocess
+import threading
+import time
+
+TIMEOUT = 20.0  # generous: it only ends a test that has failed
+BUILD = pathlib.Path(os.environ.get("EGB_BUILD", "build")).resolve()
+NOBODY = 65534
+
+CLONE_NEWNET = 0x40000000
+PR_SET_CHILD_SUBREAPER = 36
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _checked(result, what):
+    if result != 0:
+        raise OSError(ctypes.get_errno(), what)
+
+
+def own_network():
+    """Moves this process to a network namespace of its own: no stranger's socket is in reach."""
+    _checked(_libc.unshare(CLONE_NEWNET), "unshare")
+    ip("link set lo up")
+
+
+def become_subreaper():
+    """What a dying service leaves behind becomes our child, and so is found."""
+    _checked(_libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), "PR_SET_CHILD_SUBREAPER")
+
+
+def in_netns(pid, function):
+    """Runs function in the network namespace of process pid; sockets it makes stay there."""
+    box = {}
+
+    def run():
+        try:
+            with open(f"/proc/{pid}/ns/net") as ns:
+                _checked(_libc.setns(ns.fileno(), CLONE_NEWNET), "setns")
+            box["value"] = function()
+        except BaseException as error:  # handed to the caller, who can tell
+            box["error"] = error
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    if "error" in box:
+        raise box["error"]
+    return box["value"]
+
+
+def ip(arguments):
+    subprocess.run(["ip", *arguments.split()], check=True)
+
+
+def eventually(condition, what, timeout=TIMEOUT):
+    """Where the kernel has no event: looks again until condition() is true; returns its value."""
+    end = time.monotonic() + timeout
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise AssertionError(f"not within {timeout} s: {what}")
+        select.select([], [], [], 0.005)
+
+
+def wait_readable(fds, timeout=TIMEOUT):
+    """Returns those of fds that are readable, [] after the timeout."""
+    poller = select.poll()
+    for fd in fds:
+        poller.register(fd, select.POLLIN)
+    return [fd for fd, _ in poller.poll(timeout * 1000)]
+
+
+def wait_death(pid, timeout=TIMEOUT):
+    """Whether a process that has not been reaped is dead within timeout."""
+    pidfd = os.pidfd_open(pid)
+    try:
+        return bool(wait_readable([pidfd], timeout))
+    finally:
+        os.close(pidfd)
+
+
+def status_of(pid):
+    """/proc/PID/status as a dictionary."""
+    text = pathlib.Path(f"/proc/{pid}/status").read_text()
+    return {k: v.strip() for k, v in (line.split(":", 1) for line in text.splitlines())}
+
+
+def children(pid):
+    """Pids whose parent is pid, zombies included."""
+    found = []
+    for stat in pathlib.Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text(errors="replace").rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if int(fields[1]) == pid:
+            found.append(int(stat.parent.name))
+    return sorted(found)
+
+
+def sockstat():
+    """The TCP line of /proc/net/sockstat: orphan, mem (pages) ..."""
+    for line in pathlib.Path("/proc/net/sockstat").read_text().splitlines():
+        name, *rest = line.split()
+        if name == "TCP:":
+            return dict(zip(rest[::2], map(int, rest[1::2])))
+    raise AssertionError("no TCP line in /proc/net/sockstat")
+
+
+def mount_of(kind, option=None):
+    for line in pathlib.Path("/proc/mounts").read_text().splitlines():
+        _, where, what, options, *_ = line.split()
+        if what == kind and (option is None or option in options.split(",")):
+            return pathlib.Path(where)
+    return None
+
+
+class Cgroup:
+    """A control group that exists for one test."""
+
+    def __init__(self, path):
+        self.path = path
+        path.mkdir()
+
+    @classmethod
+    def unit(cls, name):
+        return cls(mount_of("cgroup2") / name)
+
+    @classmethod
+    def limited(cls, name, limit):
+        """One whose processes may use `limit` bytes of memory and no swap."""
+        v1 = mount_of("cgroup", "memory")
+        parent = v1 or mount_of("cgroup2")
+        if not v1:
+            (parent / "cgroup.subtree_control").write_text("+memory")
+        group = cls(parent / name)
+        (group.path / ("memory.limit_in_bytes" if v1 else "memory.max")).write_text(str(limit))
+        swap = group.path / ("memory.swappiness" if v1 else "memory.swap.max")
+        if swap.exists():
+            swap.write_text("0")
+        return group
+
+    def add(self, pid):
+        (self.path / "cgroup.procs").write_text(str(pid))
+
+    def remove(self):
+        # A cgroup stays busy for a moment after its last process has died.
+        eventually(lambda: self._removed(), f"{self.path} can be removed")
+
+    def _removed(self):
+        try:
+            self.path.rmdir()
+        except OSError:
+            return False
+        return True

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Data that a process handed over before it ended in good order arrives, to the last byte."""
+
+import signal
+import socket
+
+import pytest
+
+import sockets
+
+MEGABYTE = 1000000
+
+
+@pytest.fixture
+def slow(victim):
+    """A connection with a megabyte on its way, whose reader takes its time."""
+    connection = sockets.connect(victim, sockets.Listener(), sndbuf=4 << 20)
+    connection.write(MEGABYTE)
+    return connection
+
+
+def assert_every_byte_arrives(service, connection):
+    start = sockets.receive(connection.peer, 4096)
+    service.fence()
+    connection.assert_delivered(start)
+
+
+@pytest.mark.parametrize("status, rule", [(0, "finished"), (3, "stopped")])
+def test_exit(service, victim, slow, status, rule):
+    victim.die("exit", status)
+    assert service.reported(slow)["rule.name"] == rule
+    assert_every_byte_arrives(service, slow)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_asked_to_stop(service, victim, slow, number):
+    """Until the proof of being stuck exists, a rule that requires it only reports."""
+    victim.kill(number)
+    assert service.reported(slow)["rule.name"] == "stopped"
+    assert_every_byte_arrives(service, slow)
+
+
+def test_closed_before_the_kill(service, victim, slow):
+    victim.close(slow.fd)
+    victim.kill()
+    assert_every_byte_arrives(service, slow)
+    assert_not_blamed_on_the_kill(service, slow)
+
+
+@pytest.mark.parametrize("how", [socket.SHUT_WR, socket.SHUT_RDWR], ids=["WR", "RDWR"])
+def test_shut_down_before_the_kill(service, victim, slow, how):
+    victim.shutdown(slow.fd, how)
+    victim.kill()
+    assert_every_byte_arrives(service, slow)
+    assert_not_blamed_on_the_kill(service, slow)
+
+
+def test_shut_down_by_a_thread_before_the_kill(service, victim, slow):
+    victim.thread().shutdown(slow.fd, socket.SHUT_WR)
+    victim.kill()
+    assert_every_byte_arrives(service, slow)
+    assert_not_blamed_on_the_kill(service, slow)
+
+
+def assert_not_blamed_on_the_kill(service, connection):
+    """The living process ordered the FIN: class `closed`, wherever it is mentioned at all."""
+    for record in service.mentions(connection):
+        assert record["eghostbuster.exit.class"] == "closed"
+        assert record["eghostbuster.verdict"] != "destroy"

@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the running processes may do and hold, read from the system, not from the sources."""
+
+import os
+import pathlib
+import re
+import subprocess
+
+import pytest
+
+from machine import BUILD, status_of
+from service import CTL, LAUNCHER, LIBEXEC
+
+CAP_NET_ADMIN, CAP_BPF = 1 << 12, 1 << 39
+# role -> CapPrm = CapEff, CapBnd, CapAmb
+CAPABILITIES = {
+    "tracker": (CAP_BPF, CAP_BPF, 0),
+    "broker": (0, 0, 0),
+    "reaper": (CAP_NET_ADMIN, CAP_NET_ADMIN, CAP_NET_ADMIN),
+}
+ROLES = list(CAPABILITIES)
+
+COMMON = r"/dev/null|anon_inode:\[(eventpoll|eventfd|timerfd|signalfd)\]"
+# What each role may have open above standard error, by the target of /proc/PID/fd/N.
+DESCRIPTORS = {
+    "tracker": rf"{COMMON}|socket:\[\d+\]|anon_inode:(bpf-map|bpf-prog|bpf_link|btf)",
+    "broker": rf"{COMMON}|socket:\[\d+\]|anon_inode:\[eventfd\]|pipe:\[\d+\]|{{folder}}(/log)?"
+              rf"|{{folder}}/(log/audit.jsonl|eghostbuster.conf|control.sock.lock)",
+    "reaper": rf"{COMMON}|socket:\[\d+\]",
+}
+SOCKETS = {  # families, as in /proc/PID/net or by ss: how many of each
+    "tracker": {"unix": 1},
+    "reaper": {"unix": 1, "netlink": 1},
+}
+
+LIBC = {"libc.so.6", "ld-linux-x86-64.so.2", "ld-linux-aarch64.so.1"}
+HARDENING = LIBC | {"libseccomp.so.2", "libcap-ng.so.0"}
+LIBRARIES = {
+    LAUNCHER: LIBC | {"libcap-ng.so.0"},
+    LIBEXEC / "tracker": HARDENING | {"libbpf.so.1"},
+    LIBEXEC / "broker": HARDENING | {"libevent_core-2.1.so.7", "libinih.so.1"},
+    LIBEXEC / "reaper": HARDENING | {"libmnl.so.0"},
+    CTL: LIBC | {"libmnl.so.0", "libinih.so.1"},
+}
+SANITIZERS = {"libasan.so.8", "libubsan.so.1", "libclang_rt.asan-x86_64.so", "libm.so.6",
+              "libgcc_s.so.1"}
+
+
+def sanitized(program):
+    return any(name.startswith(("libasan", "libclang_rt")) for name in needed(program))
+
+
+def needed(program):
+    text = subprocess.run(["readelf", "-d", program], check=True, capture_output=True,
+                          text=True).stdout
+    return set(re.findall(r"\(NEEDED\)\s+Shared library: \[(.*?)\]", text))
+
+
+@pytest.mark.parametrize("program", LIBRARIES, ids=lambda program: program.name)
+def test_libraries(program):
+    libraries = needed(program)
+    allowed = LIBRARIES[program] | (SANITIZERS if sanitized(program) else set())
+    assert libraries <= allowed
+    assert "libc.so.6" in libraries
+
+
+@pytest.mark.parametrize("program", LIBRARIES, ids=lambda program: program.name)
+def test_programs_are_hardened(program):
+    text = subprocess.run(["readelf", "-lhd", program], check=True, capture_output=True,
+                          text=True).stdout
+    assert re.search(r"Type:\s+DYN", text), "position-independent"
+    assert "GNU_RELRO" in text and re.search(r"FLAGS_1\).*\bNOW\b", text), "nothing bound late"
+    assert re.search(r"GNU_STACK.*\n.*\bRW\s", text), "no executable stack"
+
+
+def test_every_role_has_a_uid_of_its_own_and_none_is_root(service):
+    uids = set()
+    for pid in service.roles().values():
+        status = status_of(pid)
+        real, effective, saved, fs = status["Uid"].split()
+        assert real == effective == saved == fs != "0"
+        assert "0" not in status["Gid"].split()
+        assert status["Groups"] == ""
+        uids.add(real)
+    assert set(service.roles()) == set(ROLES)
+    assert len(uids) == 3
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_capabilities(service, role):
+    status = status_of(service.roles()[role])
+    effective, bounding, ambient = CAPABILITIES[role]
+    found = {name: int(status[name], 16) for name in ("CapPrm", "CapEff", "CapBnd", "CapAmb",
+                                                      "CapInh")}
+    assert found == {"CapPrm": effective, "CapEff": effective, "CapInh": effective,
+                     "CapBnd": bounding, "CapAmb": ambient}
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_locked_down(service, role):
+    pid = service.roles()[role]
+    status = status_of(pid)
+    assert status["NoNewPrivs"] == "1"
+    assert status["Seccomp"] == "2"
+    # A process that is not dumpable belongs to root in /proc.
+    assert os.stat(f"/proc/{pid}/mem").st_uid == 0
+    assert pathlib.Path(f"/proc/{pid}/environ").read_bytes().strip(b"\0") == b""
+    assert os.readlink(f"/proc/{pid}/cwd") == "/"
+    limits = pathlib.Path(f"/proc/{pid}/limits").read_text()
+    assert re.search(r"Max core file size\s+0\s+0", limits)
+    assert re.search(r"Max processes\s+0\s+0", limits)
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_no_memory_is_writable_and_executable(service, role):
+    maps = pathlib.Path(f"/proc/{service.roles()[role]}/maps").read_text()
+    assert maps and not [line for line in maps.splitlines() if re.match(r"\S+ .wx", line)]
+
+
+def descriptors(pid):
+    folder = f"/proc/{pid}/fd"
+    return {int(fd): os.readlink(f"{folder}/{fd}") for fd in os.listdir(folder)}
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_descriptors(service, role):
+    pid = service.roles()[role]
+    open_now = descriptors(pid)
+    assert open_now[0] == open_now[1] == "/dev/null"
+    assert open_now[2] == str(service.stderr_path)
+    allowed = DESCRIPTORS[role].format(folder=re.escape(str(service.folder)))
+    unexpected = {fd: target for fd, target in open_now.items()
+                  if fd > 2 and not re.fullmatch(allowed, target)}
+    assert not unexpected
+
+
+@pytest.mark.parametrize("role", SOCKETS)
+def test_sockets(service, role):
+    pid = service.roles()[role]
+    inodes = {match[1] for target in descriptors(pid).values()
+              if (match := re.fullmatch(r"socket:\[(\d+)\]", target))}
+    found = {}
+    for family, column in (("unix", 6), ("netlink", 9), ("tcp", 9), ("tcp6", 9), ("udp", 9)):
+        table = pathlib.Path(f"/proc/{pid}/net/{family}").read_text().splitlines()[1:]
+        count = sum(line.split()[column] in inodes for line in table)
+        if count:
+            found[family] = count
+    assert found == SOCKETS[role] and sum(found.values()) == len(inodes)
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_not_to_be_started_by_hand(role):
+    """As an ordinary user: as root it would be the same, but this is who tries."""
+    ended = subprocess.run(["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups",
+                            str(LIBEXEC / role)], capture_output=True, text=True, timeout=20,
+                           stdin=subprocess.DEVNULL)
+    assert ended.returncode in (1, 2)
+    assert len(ended.stderr.splitlines()) == 1
+    assert "not to be started by hand" in ended.stderr
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_not_to_be_started_by_hand_as_root(role):
+    ended = subprocess.run([str(LIBEXEC / role)], capture_output=True, text=True, timeout=20,
+                           stdin=subprocess.DEVNULL)
+    assert ended.returncode in (1, 2)
+    assert "not to be started by hand" in ended.stderr
+
+
+def test_build_folder_holds_what_the_contract_names():
+    for name in ("eghostbuster", "eghostctl", *(f"libexec/{role}" for role in ROLES)):
+        assert os.access(BUILD / name, os.X_OK), name

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "filter.h"
+
+#include "proto/channel.h"
+
+static const struct filter_rule channel_rules[] = {
+	{ SCMP_SYS(sendmsg), 1, { FILTER_EQ(0, ROLE_CHANNEL_FD) } },
+	{ SCMP_SYS(recvmsg), 1, { FILTER_EQ(0, ROLE_CHANNEL_FD) } },
+};
+
+static const struct filter_rule wait_rules[] = {
+	{ SCMP_SYS(ppoll), 1, { FILTER_EQ(1, 2) } },
+	{ SCMP_SYS(ppoll_time64), 1, { FILTER_EQ(1, 2) } },
+};
+
+const struct filter_group tracker_filter[] = {
+	FILTER_GROUP("messages to the broker and its end", channel_rules),
+	FILTER_GROUP("waiting for the ring buffer and the broker", wait_rules),
+};
+
+const size_t tracker_filter_count = sizeof(tracker_filter) / sizeof(tracker_filter[0]);

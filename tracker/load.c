@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "load.h"
+
+#include <bpf/btf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <malloc.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "bpf/events.h"
+#include "proto/log.h"
+#include "proto/wire.h"
+
+/* Generated code: not ours to make warning-free. */
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wconversion"
+#pragma GCC diagnostic ignored "-Wsign-conversion"
+#include "tracker.skel.h"
+#pragma GCC diagnostic pop
+
+#define LOG_TAIL_LINES 12
+
+static char verifier_log[256 * 1024];
+
+/* What the running kernel's type information says it can do. */
+struct kernel {
+	bool full;	 /* all helpers for orphans and stamps */
+	bool group_dead; /* sched_process_exit says which thread is the last */
+};
+
+static int __attribute__((format(printf, 2, 0)))
+libbpf_line(enum libbpf_print_level level, const char *fmt, va_list ap)
+{
+	char line[512];
+
+	if (level == LIBBPF_DEBUG)
+		return 0;
+	vsnprintf(line, sizeof(line), fmt, ap);
+	line[strcspn(line, "\n")] = '\0';
+	log_debug("%s", line);
+	return 0;
+}
+
+/* The last lines say which instruction was refused and why. */
+static void
+verifier_log_show(void)
+{
+	size_t end = strnlen(verifier_log, sizeof(verifier_log) - 1), begin = end;
+
+	for (unsigned lines = 0; begin > 0; begin--) {
+		if (verifier_log[begin - 1] == '\n' && lines++ == LOG_TAIL_LINES)
+			break;
+	}
+	while (begin < end) {
+		size_t len = strcspn(verifier_log + begin, "\n");
+
+		log_error("verifier: %.*s", (int)len, verifier_log + begin);
+		begin += len + 1;
+	}
+}
+
+/* bpf_snprintf() came last of all helpers the orphan program calls, in 5.13; the others came to
+ * tracing programs in 5.9 (bpf_skc_to_tcp_sock), 5.11 (bpf_get_current_task_btf,
+ * bpf_sk_storage_get) and 5.12 (bpf_get_socket_cookie). Releases tell less: distributions backport.
+ */
+static bool
+has_snprintf(const struct btf *btf)
+{
+	const struct btf_type *ids = btf__type_by_id(
+		btf, (uint32_t)btf__find_by_name_kind(btf, "bpf_func_id", BTF_KIND_ENUM));
+	const struct btf_enum *id = ids != NULL ? btf_enum(ids) : NULL;
+
+	for (unsigned i = 0; ids != NULL && i < btf_vlen(ids); i++) {
+		if (strcmp(btf__name_by_offset(btf, id[i].name_off), "BPF_FUNC_snprintf") == 0)
+			return true;
+	}
+	return false;
+}
+
+/* typedef void (*btf_trace_sched_process_exit)(void *, struct task_struct *[, bool]) */
+static bool
+has_group_dead(const struct btf *btf)
+{
+	int32_t id = btf__find_by_name_kind(btf, "btf_trace_sched_process_exit", BTF_KIND_TYPEDEF);
+	const struct btf_type *type = id > 0 ? btf__type_by_id(btf, (uint32_t)id) : NULL;
+
+	while (type != NULL && (btf_is_typedef(type) || btf_is_ptr(type)))
+		type = btf__type_by_id(btf, type->type);
+	return type != NULL && btf_is_func_proto(type) && btf_vlen(type) == 3;
+}
+
+static struct kernel
+kernel_examine(void)
+{
+	struct btf *btf = btf__load_vmlinux_btf();
+	struct kernel kernel;
+
+	if (btf == NULL && errno == EPERM)
+		fatal("cannot read the kernel's type information: %s", strerror(errno));
+	if (btf == NULL)
+		fatal("this kernel has no type information (/sys/kernel/btf/vmlinux, "
+		      "CONFIG_DEBUG_INFO_BTF): %s",
+			strerror(errno));
+	kernel.full = has_snprintf(btf);
+	kernel.group_dead = has_group_dead(btf);
+	btf__free(btf);
+	return kernel;
+}
+
+static void
+configure(struct tracker_bpf *skel, const struct kernel *kernel, uint32_t ring_bytes)
+{
+	skel->rodata->can_read_names = kernel->full;
+	bpf_program__set_autoload(skel->progs.sock_state, kernel->full);
+	bpf_program__set_autoload(skel->progs.process_exit, !kernel->group_dead);
+	bpf_program__set_autoload(skel->progs.process_exit_group_dead, kernel->group_dead);
+	bpf_map__set_autocreate(skel->maps.stamps, kernel->full);
+	bpf_map__set_autocreate(skel->maps.reported, !kernel->group_dead);
+	if (bpf_map__set_max_entries(skel->maps.events, ring_bytes) < 0)
+		fatal("cannot set the ring buffer's size to %u: %s", ring_bytes, strerror(errno));
+}
+
+static _Noreturn void
+load_failed(int error)
+{
+	verifier_log_show();
+	if (error == EPERM)
+		fatal("cannot load the BPF programs: %s (needs CAP_BPF and CAP_PERFMON, before "
+		      "kernel 5.11 also RLIMIT_MEMLOCK; a container's policy may refuse bpf())",
+			strerror(error));
+	fatal("cannot load the BPF programs: %s", strerror(error));
+}
+
+void
+load_programs(uint32_t ring_bytes, struct tracker_bpf_side *side)
+{
+	LIBBPF_OPTS(bpf_object_open_opts, opts, .kernel_log_buf = verifier_log,
+		.kernel_log_size = sizeof(verifier_log));
+	struct kernel kernel;
+	struct tracker_bpf *skel;
+	int rc;
+
+	libbpf_set_print(libbpf_line);
+	kernel = kernel_examine();
+	skel = tracker_bpf__open_opts(&opts);
+	if (skel == NULL)
+		fatal("cannot open the BPF object: %s", strerror(errno));
+	configure(skel, &kernel, ring_bytes);
+	rc = tracker_bpf__load(skel);
+	if (rc < 0)
+		load_failed(-rc);
+	rc = tracker_bpf__attach(skel);
+	if (rc < 0)
+		fatal("cannot attach the BPF programs: %s", strerror(-rc));
+	side->features = WIRE_TRACKER_EXIT;
+	if (kernel.full)
+		side->features |= WIRE_TRACKER_ORPHAN | WIRE_TRACKER_STAMP;
+	side->ring_fd = bpf_map__fd(skel->maps.events);
+	side->drops = skel->bss->drops;
+	/* The kernel's type information took some ten megabytes. */
+	malloc_trim(0);
+}
