@@ -195,7 +195,8 @@ enum wire_result {
 	WIRE_RESULT_REFUSED_RATE = 5,
 	WIRE_RESULT_OTHER_NETNS = 6,
 	WIRE_RESULT_UNSUPPORTED = 7, /* the self-test did not pass on this kernel */
-	WIRE_RESULT_FAILED = 8,	     /* see error; ENOENT: this reaper never found the cookie */
+	WIRE_RESULT_FAILED = 8,	     /* see error; ENOENT: this reaper never found the cookie; ESTALE: it did,
+					* with an address or a history that is not the one described */
 };
 
 enum wire_peer_notice {

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+# Tests. Each tests/unit/test_*.c says in a comment what it links:
+#	/* links: proto/wire.c broker/policy.c | pkg: inih */
+
+links_line = sed -n 's,^/\* links: *\(.*\) *\*/$$,\1,p' $(1)
+test_links = $(shell $(links_line) | cut -d'|' -f1)
+test_pkgs = $(shell $(links_line) | cut -s -d'|' -f2 | sed 's/ *pkg: *//') cmocka
+
+define unit_test
+$(B)/tests/$(1): $(B)/obj/tests/unit/$(1).o $$(patsubst %.c,$(B)/obj/%.o,$$(call test_links,tests/unit/$(1).c)) $(B)/obj/gen/build_id.o
+	@mkdir -p $$(@D)
+	$$(CC) $$(ALL_CFLAGS) $$(LDFLAGS) -o $$@ $$^ $$$$($$(PKG_CONFIG) --libs $$(call test_pkgs,tests/unit/$(1).c))
+endef
+$(foreach t,$(notdir $(UNIT_TESTS)),$(eval $(call unit_test,$(t))))
+
+# What system tests play with: actors, hostile peers. Never part of the service.
+$(B)/tests/actor: $(B)/obj/tests/system/actor.o
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -pthread -o $@ $^
+HOSTILE_SRC := tests/system/hostile_broker.c launcher/spawn.c proto/wire.c proto/diag.c proto/log.c
+$(B)/tests/hostile_broker: $(patsubst %.c,$(B)/obj/%.o,$(HOSTILE_SRC))
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ -lcap-ng
+SYSTEM_PROGRAMS := $(B)/tests/actor $(B)/tests/hostile_broker
+
+test-programs: $(UNIT_TESTS) $(SYSTEM_PROGRAMS)
+
+$(B)/test-deps.stamp: dist/build-deps
+	@mkdir -p $(@D)
+	@sh dist/build-deps test
+	@touch $@
+
+C_FILES := $(wildcard bpf/*.[ch] proto/*.[ch] tracker/*.[ch] broker/*.[ch] reaper/*.[ch] launcher/*.[ch] \
+	ctl/*.[ch] tests/*/*.[ch])
+SHELL_FILES := dist/build-deps .ci/run tests/install.sh $(wildcard tests/*/*.sh)
+CPPCHECK := cppcheck --quiet --error-exitcode=1 --inline-suppr --std=c11 --enable=warning,portability \
+	--suppress=missingIncludeSystem --suppress=normalCheckLevelMaxBranches -I. -D_GNU_SOURCE -j2
+
+LINT_STEPS := \
+	--step "clang-format" "clang-format --dry-run -Werror $(C_FILES)" \
+	--step "cppcheck" "$(CPPCHECK) proto tracker broker reaper launcher ctl" \
+	--step "shellcheck" "shellcheck $(SHELL_FILES)" \
+	--step "clang builds without a warning" "$(MAKE) --no-print-directory -s CC=clang B=build/clang all test-programs" \
+	--step "install puts every file in its place" "sh tests/install.sh $(B)"
+
+lint: $(B)/test-deps.stamp
+	python3 tests/run.py $(LINT_STEPS)
+
+check-unit: $(B)/test-deps.stamp $(UNIT_TESTS)
+	/usr/bin/python3 tests/run.py --build $(B)
+
+# Everything, twice: as shipped, and with the sanitizers.
+check: $(B)/test-deps.stamp all test-programs
+	@$(MAKE) --no-print-directory -s SAN=1 B=build/san all test-programs
+	@/usr/bin/python3 tests/run.py $(LINT_STEPS) --build $(B) --build build/san --system tests/system
+
+check-kernels: $(B)/test-deps.stamp $(B)/bpf/tracker.bpf.o
+	@sh tests/kernels/run.sh $(B)

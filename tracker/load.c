@@ -97,12 +97,9 @@ kernel_examine(void)
 	struct btf *btf = btf__load_vmlinux_btf();
 	struct kernel kernel;
 
-	if (btf == NULL && errno == EPERM)
-		fatal("cannot read the kernel's type information: %s", strerror(errno));
 	if (btf == NULL)
-		fatal("this kernel has no type information (/sys/kernel/btf/vmlinux, "
-		      "CONFIG_DEBUG_INFO_BTF): %s",
-			strerror(errno));
+		fatal("this kernel offers no type information in /sys/kernel/btf/vmlinux "
+		      "(CONFIG_DEBUG_INFO_BTF)");
 	kernel.full = has_snprintf(btf);
 	kernel.group_dead = has_group_dead(btf);
 	btf__free(btf);

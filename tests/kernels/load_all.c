@@ -639,9 +639,10 @@ test_leader_gone_first(void)
 	CHECK(pipe2(ready, O_CLOEXEC) == 0 && pipe2(go, O_CLOEXEC) == 0);
 	pid = fork();
 	if (pid == 0) {
-		struct leader l = { pthread_self(), ready[1], go[0] };
+		static struct leader l; /* outlives the leader's stack */
 		pthread_t thread;
 
+		l = (struct leader){ pthread_self(), ready[1], go[0] };
 		CHECK(pthread_create(&thread, NULL, survivor, &l) == 0);
 		pthread_exit(NULL);
 	}

@@ -479,7 +479,7 @@ static int
 drained_error(int fd)
 {
 	char buf[65536];
-	ssize_t n;
+	ssize_t n = 0;
 
 	while (readable(fd) && (n = recv(fd, buf, sizeof(buf), 0)) > 0)
 		continue;

@@ -36,12 +36,12 @@ exit = unknown
 action = report
 """
 
-# Every class has a rule of its own name; none waits, so that each decision is written at once.
-CLASSES = ("crash", "kill", "oom", "closed", "term", "error", "clean", "unknown")
+# Every class has a rule of its own name.
 RULE_PER_CLASS = "".join(
-    f"[rule {name}]\nexit = {name}\ngrace = 0s\n"
-    f"action = {'destroy' if name in ('crash', 'kill', 'oom') else 'report'}\n"
-    for name in CLASSES)
+    f"[rule {name}]\nexit = {name}\naction = {action}\n"
+    for action, names in (("destroy", "crash kill oom"),
+                          ("report", "closed term error clean unknown"))
+    for name in names.split())
 
 
 class Service:
@@ -51,7 +51,7 @@ class Service:
         self.log_folder = folder / "log"
         self.control = folder / "control.sock"
         self.stderr_path = folder / "stderr"
-        self.process = self.audit = self.pidfd = None
+        self.process = self.audit = self.pidfd = self.notify = None
         self.log_folder.mkdir(mode=0o755)
 
     def configure(self, rules=RULES, daemon="mode = enforce"):
@@ -70,6 +70,8 @@ class Service:
         """Starts it and returns at once; expect_ready() or expect_failure() come next."""
         if not self.config.exists():
             self.configure()
+        if self.notify is not None:
+            self.notify.close()
         self.notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         notify_path = self.folder / "notify"
         notify_path.unlink(missing_ok=True)
@@ -80,6 +82,8 @@ class Service:
         with open(self.stderr_path, "wb") as stderr:
             self.process = subprocess.Popen([*prefix, *self.command(*args)], stderr=stderr,
                                             stdin=subprocess.DEVNULL, env=environment)
+        if self.pidfd is not None:
+            os.close(self.pidfd)
         self.pidfd = os.pidfd_open(self.process.pid)
         return self
 
@@ -88,7 +92,7 @@ class Service:
         self.start(*args)
         while b"READY=1" not in self._notification():
             pass
-        self.wait(event__action="start")
+        assert self.audit.all(event__action="start"), "READY before the `start` record"
         return self
 
     def _notification(self):

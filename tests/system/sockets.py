@@ -110,6 +110,8 @@ class Connection:
         self.actor, self.fd, self.peer = actor, fd, peer
         self.cookie, self.lport, self.rport = actor.name(fd)
         self.sent = 0
+        if peer:  # while it is connected: a reset makes it forget
+            self.local, self.remote = peer.getpeername()[0], peer.getsockname()[0]
 
     def row(self):
         return find(self.cookie)

@@ -38,9 +38,10 @@ HARDENING = LIBC | {"libseccomp.so.2", "libcap-ng.so.0"}
 LIBRARIES = {
     LAUNCHER: LIBC | {"libcap-ng.so.0"},
     LIBEXEC / "tracker": HARDENING | {"libbpf.so.1"},
-    LIBEXEC / "broker": HARDENING | {"libevent_core-2.1.so.7", "libinih.so.1"},
+    LIBEXEC / "broker": HARDENING | {"libevent_core-2.1.so.7", "libinih.so.1",
+                                      "libnettle.so.8"},
     LIBEXEC / "reaper": HARDENING | {"libmnl.so.0"},
-    CTL: LIBC | {"libmnl.so.0", "libinih.so.1"},
+    CTL: LIBC | {"libmnl.so.0", "libinih.so.1", "libjansson.so.4"},
 }
 SANITIZERS = {"libasan.so.8", "libubsan.so.1", "libclang_rt.asan-x86_64.so", "libm.so.6",
               "libgcc_s.so.1"}

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* links: tracker/decode.c */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* links: proto/diag.c */
 /* Links proto/diag.c. */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* links: reaper/limit.c */
 /* Links reaper/limit.c. */
 #include <setjmp.h>
 #include <stdarg.h>

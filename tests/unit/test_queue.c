@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* links: reaper/queue.c */
 /* Links reaper/queue.c. */
 #include <setjmp.h>
 #include <stdarg.h>

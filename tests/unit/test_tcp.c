@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* links: reaper/tcp.c proto/diag.c proto/wire.c */
 /* Links reaper/tcp.c, proto/diag.c, proto/wire.c. The kernel is played by netlink_exchange() below.
  */
 #include <setjmp.h>
