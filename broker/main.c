@@ -67,7 +67,7 @@ main(int argc, char **argv)
 	if (args.verb != VERB_RUN)
 		return answer(&args);
 	log_open("eghostbuster", args.verbose);
-	privs_harden(64, BROKER_FD_END);
+	privs_harden("eghost-broker", 64, BROKER_FD_END);
 	privs_prove(&none);
 	if (!load_policy(&args, BROKER_FD_CONFIG, &policy, error))
 		fatal("%s", error);

@@ -40,7 +40,7 @@ static const struct entry {
 		OPT_CEILING },
 	{ "allow-time-wait", NULL, "let rules that name the state time-wait release such sockets",
 		OPT_TIME_WAIT },
-	{ "ring-bytes", "N", "size of the event ring, a power of two (default 1048576)", OPT_RING },
+	{ "ring-bytes", "N", "size of the event ring, a power of two (default 2097152)", OPT_RING },
 	{ "verbose", NULL, "say more", 'v' },
 	{ "version", NULL, "print the version and exit", 'V' },
 	{ "help", NULL, "print this and exit", 'h' },

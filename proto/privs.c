@@ -40,10 +40,12 @@ stdio_detach(void)
 }
 
 void
-privs_harden(unsigned nofile, unsigned first_closed)
+privs_harden(const char *name, unsigned nofile, unsigned first_closed)
 {
 	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		fatal("cannot set dumpable and no-new-privs: %s", strerror(errno));
+	if (prctl(PR_SET_NAME, name, 0, 0, 0) < 0)
+		fatal("cannot set the process's name: %s", strerror(errno));
 	stdio_detach();
 	/* close_range(2) is 5.9; the floor is 5.8, where the launcher's CLOEXEC has to be enough. */
 	if (syscall(SYS_close_range, first_closed, ~0u, 0) < 0 && errno != ENOSYS)

@@ -59,7 +59,7 @@ main(int argc, char **argv)
 	channel_open(&channel, ROLE_CHANNEL_FD, "broker", WIRE_B2R);
 	options = options_read(argc, argv);
 	log_open("reaper", options.verbose);
-	privs_harden(NOFILE, ROLE_CHANNEL_FD + 1);
+	privs_harden("eghost-reaper", NOFILE, ROLE_CHANNEL_FD + 1);
 	timers_sharpen();
 
 	netlink_open(&netlink);

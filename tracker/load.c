@@ -130,20 +130,29 @@ load_failed(int error)
 	fatal("cannot load the BPF programs: %s", strerror(error));
 }
 
+static struct tracker_bpf *
+object_open(void)
+{
+	const struct bpf_object_open_opts opts = { .sz = sizeof(opts),
+		.kernel_log_buf = verifier_log,
+		.kernel_log_size = sizeof(verifier_log) };
+	struct tracker_bpf *skel = tracker_bpf__open_opts(&opts);
+
+	if (skel != NULL)
+		return skel;
+	fatal("cannot open the BPF object: %s", strerror(errno));
+}
+
 void
 load_programs(uint32_t ring_bytes, struct tracker_bpf_side *side)
 {
-	LIBBPF_OPTS(bpf_object_open_opts, opts, .kernel_log_buf = verifier_log,
-		.kernel_log_size = sizeof(verifier_log));
 	struct kernel kernel;
 	struct tracker_bpf *skel;
 	int rc;
 
 	libbpf_set_print(libbpf_line);
 	kernel = kernel_examine();
-	skel = tracker_bpf__open_opts(&opts);
-	if (skel == NULL)
-		fatal("cannot open the BPF object: %s", strerror(errno));
+	skel = object_open();
 	configure(skel, &kernel, ring_bytes);
 	rc = tracker_bpf__load(skel);
 	if (rc < 0)

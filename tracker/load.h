@@ -15,7 +15,7 @@ struct tracker_bpf_side {
 	const struct event_drops *drops; /* EVENT_DROP_SLOTS of them, written by the kernel */
 };
 
-#define LOAD_RING_BYTES_DEFAULT (1u << 20)
+#define LOAD_RING_BYTES_DEFAULT (2u << 20)
 
 /* Loads what this kernel can run - everything from 5.13 on, below that only the exit program - and
  * attaches it, until the process ends. ring_bytes: a power of two and a multiple of the page size.

@@ -47,7 +47,7 @@ main(int argc, char **argv)
 	if (!options_read(argc, argv, &options))
 		return 2;
 	log_open("tracker", options.verbose);
-	privs_harden(NOFILE_MAX, ROLE_CHANNEL_FD + 1);
+	privs_harden("eghost-tracker", NOFILE_MAX, ROLE_CHANNEL_FD + 1);
 	load_programs(options.ring_bytes, &bpf);
 	stream_open(&stream, &channel, &bpf, options.heartbeat_ms);
 	privs_drop_to(&steady);

@@ -60,9 +60,10 @@ def prepared(folder, stage):
     """A service that has not been started yet. Its standard error is shown when a test fails."""
     service = Service(folder, stage)
     yield service
-    service.close()
+    status = service.close()
     if service.process is not None:
         print(service.stderr())
+    assert status in (None, 0), f"stopping it ended with {status}"
     leftovers = adopt_leftovers(stage)
     assert not leftovers, f"the service left processes behind: {leftovers}"
 

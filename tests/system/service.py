@@ -90,15 +90,17 @@ class Service:
     def run(self, *args):
         """Starts it and waits until it says READY."""
         self.start(*args)
-        while b"READY=1" not in self._notification():
-            pass
+        self.wait_notification(b"READY=1")
         assert self.audit.all(event__action="start"), "READY before the `start` record"
         return self
 
-    def _notification(self):
-        ready = wait_readable([self.notify.fileno(), self.pidfd])
-        assert self.notify.fileno() in ready, f"never ready:\n{self.stderr()}"
-        return self.notify.recv(4096).split(b"\n")
+    def wait_notification(self, wanted):
+        """Waits until the service manager is told so."""
+        while True:
+            ready = wait_readable([self.notify.fileno(), self.pidfd])
+            assert self.notify.fileno() in ready, f"never said {wanted}:\n{self.stderr()}"
+            if wanted in self.notify.recv(4096).split(b"\n"):
+                return
 
     def fails(self):
         """Waits for a start that fails. Returns (exit status, lines on standard error)."""
@@ -178,13 +180,15 @@ class Service:
         return self.process.wait(TIMEOUT)
 
     def close(self):
+        """Stops what a test has left running; returns that exit status, else None."""
         if self.process is None:
-            return
+            return None
         try:
-            self.stop()
+            return self.stop() if self.process.poll() is None else None
         finally:
             if self.process.poll() is None:
                 self.process.kill()
                 self.process.wait()
-            self.audit.close()
             os.close(self.pidfd)
+            self.notify.close()
+            self.audit.close()

@@ -55,7 +55,7 @@ def table(netns_of="self"):
         with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_SOCK_DIAG) as nl:
             return [_row(m) for family in (socket.AF_INET, socket.AF_INET6)
                     for m in _dump(nl, family)]
-    return open_and_dump() if netns_of == "self" else in_netns(netns_of, open_and_dump)
+    return in_netns(netns_of, open_and_dump)
 
 
 def find(cookie, netns_of="self"):
@@ -86,10 +86,9 @@ def pattern(length):
 class Listener:
     """A server in the test's own process. Its connections have a small window."""
 
-    def __init__(self, address="127.0.0.1", port=0, netns_of=None):
+    def __init__(self, address="127.0.0.1", port=0, netns_of="self"):
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        make = lambda: socket.socket(family, socket.SOCK_STREAM)
-        self.socket = in_netns(netns_of, make) if netns_of else make()
+        self.socket = in_netns(netns_of, lambda: socket.socket(family, socket.SOCK_STREAM))
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         self.socket.settimeout(TIMEOUT)

@@ -36,7 +36,7 @@ def test_start_and_stop(service, victim):
 def test_stop_drains(service, victim):
     """What happened before SIGTERM is in the log, decided and done."""
     listener = sockets.Listener()
-    connections = [sockets.connect(victim, listener) for _ in range(100)]
+    connections = [sockets.connect(victim, listener) for _ in range(20)]
     for connection in connections:
         connection.fill()
     victim.kill()
@@ -44,6 +44,22 @@ def test_stop_drains(service, victim):
     for connection in connections:
         service.destroyed(connection)
     assert service.audit.records[-1]["event.action"] in ("stop", "log-close")
+
+
+def test_stop_hears_the_tracker_out(service, victim):
+    """The kernel's ring buffer still holds the death when SIGTERM comes."""
+    connection = sockets.connect(victim, sockets.Listener())
+    connection.fill()
+    tracker = service.roles()["tracker"]
+    os.kill(tracker, signal.SIGSTOP)
+    try:
+        victim.kill()
+        service.process.send_signal(signal.SIGTERM)
+        service.wait_notification(b"STOPPING=1")
+    finally:
+        os.kill(tracker, signal.SIGCONT)
+    assert service.process.wait(TIMEOUT) == 0
+    service.destroyed(connection)
 
 
 def test_sigint_stops_as_well(service):

@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef TESTS_UNIT_UNIT_H
+#define TESTS_UNIT_UNIT_H
+
+/* What unit tests share: cmocka's header with what it needs, random numbers, things that exit. */
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define COUNT_OF(table) (sizeof(table) / sizeof((table)[0]))
+
+static uint64_t random_state;
+
+/* Another seed at each run, printed; TEST_SEED in the environment repeats one. */
+static inline void
+random_start(void)
+{
+	const char *given = getenv("TEST_SEED");
+
+	if (given != NULL)
+		random_state = strtoull(given, NULL, 0);
+	else if (getrandom(&random_state, sizeof(random_state), 0) != sizeof(random_state))
+		random_state = 1;
+	print_message("TEST_SEED=0x%llx\n", (unsigned long long)random_state);
+}
+
+/* splitmix64 */
+static inline uint64_t
+random_next(void)
+{
+	uint64_t z = random_state += 0x9e3779b97f4a7c15u;
+
+	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+	z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+	return z ^ z >> 31;
+}
+
+/* 0 ... n - 1 */
+static inline uint64_t
+random_below(uint64_t n)
+{
+	return random_next() % n;
+}
+
+static inline void
+random_fill(void *out, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		((uint8_t *)out)[i] = (uint8_t)random_next();
+}
+
+/* Runs act() in a child, with what it writes to standard error in text. Returns its exit status, or
+ * minus the signal that ended it. Assertions have no meaning in act(): it says what it found by
+ * _exit(), and 0 is what follows from its return. */
+static inline int
+child_run(void (*act)(void *), void *arg, char *text, size_t size)
+{
+	size_t used = 0;
+	int fds[2], status = 0;
+	ssize_t n;
+	pid_t pid;
+
+	assert_int_equal(pipe(fds), 0);
+	pid = fork();
+	if (pid == 0) {
+		dup2(fds[1], STDERR_FILENO);
+		close(fds[0]);
+		close(fds[1]);
+		act(arg);
+		_exit(0);
+	}
+	assert_true(pid > 0);
+	close(fds[1]);
+	while (used + 1 < size && (n = read(fds[0], text + used, size - 1 - used)) > 0)
+		used += (size_t)n;
+	text[used] = '\0';
+	close(fds[0]);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+}
+
+/* One whole line, which contains `part`. */
+static inline void
+assert_one_line(const char *text, const char *part)
+{
+	const char *end = strchr(text, '\n');
+
+	if (end == NULL || end[1] != '\0' || strstr(text, part) == NULL)
+		fail_msg("expected one line with '%s', found '%s'", part, text);
+}
+
+#endif
