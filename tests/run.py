@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs and counts what `make check` has: steps (lint), unit tests (cmocka), system tests (pytest).
 
-    run.py [--step NAME COMMAND]... [--system FOLDER] [UNIT-TEST-PROGRAM...]
+    run.py [--step NAME COMMAND]... [--build FOLDER]... [--system FOLDER]
 
-A step counts as one test; exit status 77 skips it. System tests need root and are skipped without.
+A step counts as one test; exit status 77 skips it. Unit tests are the programs FOLDER/tests/test_* of
+every build; the system tests run against every build. They need root and are skipped without.
 The last line is "N passed, N failed, N skipped". Exit status 1 when anything failed or nothing ran.
 """
 
@@ -63,14 +64,19 @@ def run_step(tally, name, command):
     say({"passed": "ok", "skipped": "SKIP", "failed": "FAIL"}[verdict], name)
 
 
+def unit_programs(build):
+    return [path for path in sorted(pathlib.Path(build).glob("tests/test_*"))
+            if path.is_file() and os.access(path, os.X_OK)]
+
+
 def run_unit(tally, program, scratch):
     """A program that ends badly without a failed test in its report has failed, too."""
-    name = pathlib.Path(program).name
+    name = str(program).replace("/", "-")
     environment = dict(os.environ, CMOCKA_MESSAGE_OUTPUT="XML",
                        CMOCKA_XML_FILE=str(scratch / f"{name}-%g.xml"))
     mine = Tally()
     try:
-        status = subprocess.run([os.path.abspath(program)], env=environment, check=False).returncode
+        status = subprocess.run([program.resolve()], env=environment, check=False).returncode
         for report in sorted(scratch.glob(f"{name}-*.xml")):
             mine.add_suites(report)
     except (OSError, ElementTree.ParseError) as error:
@@ -83,11 +89,12 @@ def run_unit(tally, program, scratch):
     tally.add(mine.passed, mine.failed, mine.skipped)
 
 
-def run_system(tally, folder, scratch):
-    report = scratch / "system.xml"
+def run_system(tally, folder, build, scratch):
+    report = scratch / f"{folder}-{build}.xml".replace("/", "-")
     command = [sys.executable, "-B", "-m", "pytest", "-q", "-p", "no:cacheprovider",
                f"--junitxml={report}", folder]
-    subprocess.run(command, check=False)
+    print(f"system tests against {build}:", flush=True)
+    subprocess.run(command, env=dict(os.environ, EGB_BUILD=build), check=False)
     if report.exists():
         tally.add_suites(report, details=False)
     elif os.geteuid() == 0:
@@ -101,17 +108,18 @@ def run_system(tally, folder, scratch):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--step", nargs=2, action="append", default=[], metavar=("NAME", "COMMAND"))
+    parser.add_argument("--build", action="append", default=[], metavar="FOLDER")
     parser.add_argument("--system", metavar="FOLDER")
-    parser.add_argument("unit", nargs="*", metavar="UNIT-TEST-PROGRAM")
     arguments = parser.parse_args()
     tally = Tally()
     with tempfile.TemporaryDirectory(prefix="eghostbuster-check-") as scratch:
         for name, command in arguments.step:
             run_step(tally, name, command)
-        for program in arguments.unit:
-            run_unit(tally, program, pathlib.Path(scratch))
-        if arguments.system:
-            run_system(tally, arguments.system, pathlib.Path(scratch))
+        for build in arguments.build:
+            for program in unit_programs(build):
+                run_unit(tally, program, pathlib.Path(scratch))
+        for build in arguments.build if arguments.system else []:
+            run_system(tally, arguments.system, build, pathlib.Path(scratch))
     print(tally, flush=True)
     return 1 if tally.failed or not tally.passed else 0
 

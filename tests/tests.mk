@@ -9,18 +9,18 @@ test_pkgs = $(shell $(links_line) | cut -s -d'|' -f2 | sed 's/ *pkg: *//') cmock
 define unit_test
 $(B)/tests/$(1): $(B)/obj/tests/unit/$(1).o $$(patsubst %.c,$(B)/obj/%.o,$$(call test_links,tests/unit/$(1).c)) $(B)/obj/gen/build_id.o
 	@mkdir -p $$(@D)
-	$$(CC) $$(ALL_CFLAGS) $$(LDFLAGS) -o $$@ $$^ $$$$($$(PKG_CONFIG) --libs $$(call test_pkgs,tests/unit/$(1).c))
+	$$(Q)$$(CC) $$(ALL_CFLAGS) $$(LDFLAGS) -o $$@ $$^ $$$$($$(PKG_CONFIG) --libs $$(call test_pkgs,tests/unit/$(1).c))
 endef
 $(foreach t,$(notdir $(UNIT_TESTS)),$(eval $(call unit_test,$(t))))
 
 # What system tests play with: actors, hostile peers. Never part of the service.
 $(B)/tests/actor: $(B)/obj/tests/system/actor.o
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -pthread -o $@ $^
+	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -pthread -o $@ $^
 HOSTILE_SRC := tests/system/hostile_broker.c launcher/spawn.c proto/wire.c proto/diag.c proto/log.c
 $(B)/tests/hostile_broker: $(patsubst %.c,$(B)/obj/%.o,$(HOSTILE_SRC))
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ -lcap-ng
+	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ -lcap-ng
 SYSTEM_PROGRAMS := $(B)/tests/actor $(B)/tests/hostile_broker
 
 test-programs: $(UNIT_TESTS) $(SYSTEM_PROGRAMS)
@@ -58,7 +58,7 @@ check: $(B)/test-deps.stamp all test-programs
 KERNELS_SRC := tests/kernels/load_all.c tracker/load.c tracker/decode.c proto/log.c
 $(B)/tests/kernels/load_all: $(KERNELS_SRC) $(SKEL) $(wildcard bpf/*.h tracker/*.h proto/*.h)
 	@mkdir -p $(@D)
-	$(CC) -std=gnu11 $(WARN) $(CFLAGS) $(CPPFLAGS) -static -o $@ $(KERNELS_SRC) -lbpf -lelf -lz
+	$(Q)$(CC) -std=gnu11 $(WARN) $(CFLAGS) $(CPPFLAGS) -static -o $@ $(KERNELS_SRC) -lbpf -lelf -lz
 
 $(B)/kernel-deps.stamp: dist/build-deps
 	@mkdir -p $(@D)
