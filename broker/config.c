@@ -375,6 +375,8 @@ key_apply(struct parser *p, const struct key *keys, size_t count, uint32_t *seen
 			return parser_fail(p, p->line, "'%s' is there twice in this section", name);
 		if (*value == '\0')
 			return parser_fail(p, p->line, "'%s' has no value", name);
+		if (*value == ';') /* behind a space it would be a comment: printed, it would not parse back */
+			return parser_fail(p, p->line, "'%s' begins with a ';'", name);
 		*seen |= keys[i].bit;
 		return keys[i].set(p, value);
 	}
@@ -438,7 +440,7 @@ ini_key(void *user, const char *section, const char *name, const char *value)
 
 	if (p->error[0] != '\0')
 		return 0;
-	if (section[0] == '\0')
+	if (section[0] == '\0' && p->header_line == 0)
 		return parser_fail(p, p->line, "'%s' stands before the first section", name);
 	if (p->header_line != 0 && !section_begin(p, section))
 		return 0;
@@ -454,12 +456,18 @@ ini_key(void *user, const char *section, const char *name, const char *value)
 static bool
 header_note(struct parser *p, const char *line, size_t len)
 {
-	const char *close = memchr(line, ']', len);
+	const char *end = line + len, *close = memchr(line, ']', len), *rest;
 
 	if (p->header_line != 0)
 		return parser_fail(p, p->header_line, "this section is empty");
-	if (close != NULL && (size_t)(close - line) - 1 > INI_SECTION_MAX)
+	if (close == NULL || memchr(line, ';', (size_t)(close - line)) != NULL)
+		return parser_fail(p, p->line, "a section needs its ']' and has no ';'");
+	if ((size_t)(close - line) - 1 > INI_SECTION_MAX)
 		return parser_fail(p, p->line, "a section name of more than %u bytes", INI_SECTION_MAX);
+	for (rest = close + 1; rest < end && isspace((unsigned char)*rest); rest++)
+		;
+	if (rest < end && *rest != ';') /* the library would pass over it without a word */
+		return parser_fail(p, p->line, "something behind the section's ']'");
 	p->header_line = p->line;
 	return true;
 }
@@ -490,7 +498,9 @@ ini_line(char *out, int size, void *stream)
 	if (eol == NULL)
 		eol = p->end;
 	p->text = eol == p->end ? eol : eol + 1;
-	while (line < eol && (*line == ' ' || *line == '\t'))
+	if (p->line == 1 && eol - line >= 3 && memcmp(line, "\xef\xbb\xbf", 3) == 0)
+		line += 3; /* a byte order mark must not hide a section */
+	while (line < eol && isspace((unsigned char)*line))
 		line++;
 	len = (size_t)(eol - line);
 	if (!line_check(p, line, len, (size_t)size))

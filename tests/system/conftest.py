@@ -23,8 +23,9 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture(scope="session", autouse=True)
 def own_machine():
     if os.geteuid() == 0:
+        os.umask(0o022)
         machine.become_subreaper()
-        machine.own_network()
+        machine.own_namespaces()
 
 
 @pytest.fixture

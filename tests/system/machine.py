@@ -13,7 +13,7 @@ TIMEOUT = 20.0  # generous: it only ends a test that has failed
 BUILD = pathlib.Path(os.environ.get("EGB_BUILD", "build")).resolve()
 NOBODY = 65534
 
-CLONE_NEWNET = 0x40000000
+CLONE_NEWNET, CLONE_NEWNS = 0x40000000, 0x20000
 PR_SET_CHILD_SUBREAPER = 36
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -23,10 +23,12 @@ def _checked(result, what):
         raise OSError(ctypes.get_errno(), what)
 
 
-def own_network():
-    """Moves this process to a network namespace of its own: no stranger's socket is in reach."""
-    _checked(_libc.unshare(CLONE_NEWNET), "unshare")
-    ip("link set lo up")
+def own_namespaces():
+    """Moves this process to a network of its own, where no stranger's socket is in reach, and to
+    mounts of its own, which end with it."""
+    _checked(_libc.unshare(CLONE_NEWNET | CLONE_NEWNS), "unshare")
+    run("mount --make-rprivate /")
+    run("ip link set lo up")
 
 
 def become_subreaper():
@@ -56,8 +58,8 @@ def in_netns(pid, function):
     return box["value"]
 
 
-def ip(arguments):
-    subprocess.run(["ip", *arguments.split()], check=True)
+def run(command):
+    subprocess.run(command.split(), check=True)
 
 
 def eventually(condition, what, timeout=TIMEOUT):

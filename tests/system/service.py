@@ -14,7 +14,7 @@ LAUNCHER = BUILD / "eghostbuster"
 CTL = BUILD / "eghostctl"
 LIBEXEC = BUILD / "libexec"
 
-# The built-in rules, so that a test which adds one says the whole policy it runs under.
+# The built-in rules, written out: a test says the whole policy it runs under.
 RULES = """
 [rule killed]
 exit = crash kill oom
@@ -67,7 +67,7 @@ class Service:
         return self.log_folder / "audit.jsonl"
 
     def start(self, *args, prefix=()):
-        """Starts it and returns at once; expect_ready() or expect_failure() come next."""
+        """Starts it and returns at once; wait_notification() or fails() come next."""
         if not self.config.exists():
             self.configure()
         if self.notify is not None:
@@ -181,7 +181,7 @@ class Service:
 
     def close(self):
         """Stops what a test has left running; returns that exit status, else None."""
-        if self.process is None:
+        if self.pidfd is None:
             return None
         try:
             return self.stop() if self.process.poll() is None else None
@@ -190,5 +190,6 @@ class Service:
                 self.process.kill()
                 self.process.wait()
             os.close(self.pidfd)
+            self.pidfd = None
             self.notify.close()
             self.audit.close()

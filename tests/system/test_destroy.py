@@ -55,15 +55,15 @@ def far(actor):
     """A peer's machine: a process in a network namespace behind a cable (veth)."""
     holder = actor()
     holder.netns()
-    machine.ip(f"link add egb0 type veth peer name egb1 netns {holder.pid}")
-    machine.ip("link set egb0 up")
-    machine.ip("address add 10.99.0.1/24 dev egb0")
-    machine.ip("address add fd99::1/64 dev egb0 nodad")
+    machine.run(f"ip link add egb0 type veth peer name egb1 netns {holder.pid}")
+    machine.run("ip link set egb0 up")
+    machine.run("ip address add 10.99.0.1/24 dev egb0")
+    machine.run("ip address add fd99::1/64 dev egb0 nodad")
     for command in ("link set egb1 up", "address add 10.99.0.2/24 dev egb1",
                     "address add fd99::2/64 dev egb1 nodad"):
-        machine.in_netns(holder.pid, lambda: machine.ip(command))
+        machine.in_netns(holder.pid, lambda: machine.run(f"ip {command}"))
     yield holder
-    machine.ip("link delete egb0")
+    machine.run("ip link delete egb0")
 
 
 def connect(victim, way, netns_of="self"):
@@ -101,7 +101,7 @@ def test_peer_that_stopped_reading(service, victim, way):
 def test_peer_that_vanished(service, victim, far, way):
     connection = connect(victim, way, far.pid)
     connection.exchange()
-    machine.in_netns(far.pid, lambda: machine.ip("link set egb1 down"))
+    machine.in_netns(far.pid, lambda: machine.run("ip link set egb1 down"))
     connection.write(1000)
     victim.kill()
     decision, result = service.destroyed(connection)

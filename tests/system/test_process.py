@@ -43,12 +43,11 @@ LIBRARIES = {
     LIBEXEC / "reaper": HARDENING | {"libmnl.so.0"},
     CTL: LIBC | {"libmnl.so.0", "libinih.so.1", "libjansson.so.4"},
 }
-SANITIZERS = {"libasan.so.8", "libubsan.so.1", "libclang_rt.asan-x86_64.so", "libm.so.6",
-              "libgcc_s.so.1"}
+SANITIZERS = {"libasan.so.8", "libubsan.so.1", "libm.so.6", "libgcc_s.so.1", "libresolv.so.2"}
 
 
 def sanitized(program):
-    return any(name.startswith(("libasan", "libclang_rt")) for name in needed(program))
+    return b"__asan_init" in program.read_bytes()
 
 
 def needed(program):

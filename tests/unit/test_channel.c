@@ -462,7 +462,6 @@ test_started_by_hand(void **state)
 	by_hand_expect(listener);
 }
 
-/* A pair whose other end is gone already is a channel at its end, not a start by hand. */
 static void
 test_open_is_fresh(void **state)
 {
@@ -476,6 +475,18 @@ test_open_is_fresh(void **state)
 	assert_int_equal(ch.seq_out, 0);
 	assert_int_equal(ch.in, WIRE_T2B);
 	assert_string_equal(ch.peer, "tracker");
+}
+
+/* A pair whose other end is gone already is a channel at its end, not a start by hand. */
+static void
+test_open_after_the_peer(void **state)
+{
+	struct wire_view view;
+
+	(void)state;
+	end_close(1);
+	channel_open(&near, ends[0], "tracker", WIRE_T2B);
+	assert_int_equal(channel_recv(&near, &view), CHANNEL_EOF);
 }
 
 #define WITH_PAIR(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
@@ -495,6 +506,7 @@ main(void)
 		WITH_PAIR(test_fatal),
 		WITH_PAIR(test_started_by_hand),
 		WITH_PAIR(test_open_is_fresh),
+		WITH_PAIR(test_open_after_the_peer),
 	};
 
 	return cmocka_run_group_tests_name("channel", tests, NULL, NULL);
