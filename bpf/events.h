@@ -24,6 +24,10 @@ enum event_owner_flags {
 	EVENT_OWNER_UNIT_TRUNCATED = 1 << 1, /* too long, or could not be read */
 };
 
+enum event_orphan_flags {
+	EVENT_ORPHAN_CLOSED = 1 << 0, /* the FIN was ordered before the death */
+};
+
 /* A dying thread group. */
 struct event_owner {
 	__u64 start_boottime; /* of the leader */
@@ -55,8 +59,8 @@ struct event_orphan {
 	__u16 family;
 	__u16 src_port; /* host order */
 	__u16 dst_port; /* host order */
-	__u8 state;	/* the state entered */
-	__u8 pad;
+	__u8 state;	/* the state entered, or with EVENT_ORPHAN_CLOSED the one it was in */
+	__u8 flags;	/* enum event_orphan_flags */
 	__u8 src[16]; /* network order; IPv4 in the first four bytes, the rest zero */
 	__u8 dst[16];
 	struct event_owner owner;

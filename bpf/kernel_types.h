@@ -134,6 +134,8 @@ struct tcp_sock {
 #define AF_INET6 10
 
 #define TCP_FIN_WAIT1 4
+#define TCP_FIN_WAIT2 5
 #define TCP_LAST_ACK  9
+#define TCP_CLOSING   11
 
 #endif

@@ -202,7 +202,7 @@ fill_tuple(struct event_orphan *orphan, const struct sock *sk)
 
 /* The last thread is closing the files of its dead process. */
 static __always_inline void
-report_orphan(const struct sock *sk, struct task_struct *task, int state)
+report_orphan(const struct sock *sk, struct task_struct *task, int state, __u8 flags)
 {
 	struct tcp_sock *tcp = bpf_skc_to_tcp_sock((void *)sk);
 
@@ -220,7 +220,7 @@ report_orphan(const struct sock *sk, struct task_struct *task, int state)
 	orphan->born_mono_ns = bpf_ktime_get_ns();
 	orphan->cookie = bpf_get_socket_cookie((void *)sk);
 	orphan->state = state;
-	orphan->pad = 0;
+	orphan->flags = flags;
 	fill_tuple(orphan, sk);
 	fill_owner(&orphan->owner, task);
 	bpf_ringbuf_submit(orphan, 0);
@@ -278,11 +278,12 @@ SEC("tp_btf/inet_sock_set_state")
 int
 BPF_PROG(sock_state, const struct sock *sk, int old_state, int new_state)
 {
-	if (new_state != TCP_FIN_WAIT1 && new_state != TCP_LAST_ACK)
-		return 0;
 	/* tcp_close_state() also "enters" the state that an earlier shutdown() led to: that FIN was
-	 * not ordered by the death. */
-	if (old_state == new_state)
+	 * ordered before. */
+	bool closed = old_state == new_state;
+
+	if (new_state != TCP_FIN_WAIT1 && new_state != TCP_LAST_ACK &&
+		!(closed && (new_state == TCP_FIN_WAIT2 || new_state == TCP_CLOSING)))
 		return 0;
 	/* Not locked by its caller: a softirq works on it and current is anybody. */
 	if (!sk->sk_lock.owned)
@@ -296,8 +297,8 @@ BPF_PROG(sock_state, const struct sock *sk, int old_state, int new_state)
 	if (flags & PF_EXITING) {
 		/* A thread with files of its own also closes them here, in a living process. */
 		if (!task->signal->live.counter)
-			report_orphan(sk, task, new_state);
-	} else if (sk->sk_shutdown == SEND_SHUTDOWN) {
+			report_orphan(sk, task, new_state, closed ? EVENT_ORPHAN_CLOSED : 0);
+	} else if (!closed && sk->sk_shutdown == SEND_SHUTDOWN) {
 		/* inet_shutdown() sets sk_shutdown before tcp_shutdown() changes the state; close()
 		 * sets both halves, as do shutdown(SHUT_RDWR) and a FIN of the peer's before. */
 		stamp(sk, task);

@@ -83,10 +83,23 @@ flush_failed(struct auditlog *log, int error)
 	return false;
 }
 
+/* Whole records that got out are forgotten. One that got out in part is kept whole, for another file may
+ * have to take it; this one gets the rest only. */
+static void
+written_forget(struct auditlog *log, size_t done)
+{
+	const char *eol = memrchr(log->buffer, '\n', done);
+	size_t whole = eol == NULL ? 0 : (size_t)(eol - log->buffer) + 1;
+
+	memmove(log->buffer, log->buffer + whole, log->used - whole);
+	log->used -= whole;
+	log->partial = done - whole;
+}
+
 bool
 auditlog_flush(struct auditlog *log)
 {
-	size_t done = 0;
+	size_t done = log->partial;
 
 	while (done < log->used) {
 		ssize_t n = write(log->fd, log->buffer + done, log->used - done);
@@ -96,14 +109,12 @@ auditlog_flush(struct auditlog *log)
 		if (n <= 0) {
 			int error = n == 0 ? EIO : errno;
 
-			/* What got out must not get out twice. */
-			memmove(log->buffer, log->buffer + done, log->used - done);
-			log->used -= done;
+			written_forget(log, done);
 			return flush_failed(log, error);
 		}
 		done += (size_t)n;
 	}
-	log->used = 0;
+	log->used = log->partial = 0;
 	if (log->failing)
 		log_warning("the audit log %s can be written again", log->path);
 	log->failing = false;
@@ -156,6 +167,7 @@ auditlog_reopen(struct auditlog *log)
 	if (dup3(fd, log->fd, O_CLOEXEC) < 0)
 		fatal("cannot put the new audit log in place: %s", strerror(errno));
 	close(fd);
+	log->partial = 0;
 	log_event(log, "log-open", "rotated");
 	return auditlog_flush(log);
 }

@@ -18,6 +18,7 @@ struct auditlog {
 	const char *path; /* for messages; its last component is opened in dir */
 	char *buffer;
 	size_t used, size;
+	size_t partial; /* bytes at the buffer's begin, of its first record, that the file has already */
 	uint64_t sequence; /* of the last record made */
 	bool failing;	   /* the last flush did not write everything */
 };

@@ -56,17 +56,17 @@ ghost_age(const struct ghost *ghost, mono_ns now)
 }
 
 static struct record_owner
-owner_view(const struct owner *owner)
+owner_view(const struct owner *owner, enum exit_class exit)
 {
 	return (struct record_owner){ .process = &owner->process, .entity_id = owner->entity_id,
-		.exit = owner->exit };
+		.exit = exit };
 }
 
 /* The `exit` record is written when an entity's first ghost is. */
 static void
 exit_record(struct engine *e, struct owner *owner)
 {
-	struct record_owner view = owner_view(owner);
+	struct record_owner view = owner_view(owner, owner->exit);
 	struct record_head head;
 	char *out;
 
@@ -80,7 +80,7 @@ exit_record(struct engine *e, struct owner *owner)
 static void
 decide_record(struct engine *e, const struct ghost *ghost, const struct decision *decision, mono_ns now)
 {
-	struct record_owner owner = owner_view(ghost->owner);
+	struct record_owner owner = owner_view(ghost->owner, ghost->exit);
 	struct record_ghost view = {
 		.id = ghost->id,
 		.tuple = &ghost->tuple,
@@ -110,7 +110,7 @@ static struct decision
 ghost_decide(const struct engine *e, const struct ghost *ghost, mono_ns now)
 {
 	struct subject subject = {
-		.exit = ghost->owner->exit,
+		.exit = ghost->exit,
 		.owner = &ghost->owner->process,
 		.tuple = &ghost->tuple,
 		.state = ghost->state,
@@ -197,7 +197,7 @@ fresh_decide(struct engine *e, mono_ns now)
 static uint32_t
 request_flags(const struct engine *e, const struct ghost *ghost)
 {
-	struct subject subject = { .exit = ghost->owner->exit, .owner = &ghost->owner->process,
+	struct subject subject = { .exit = ghost->exit, .owner = &ghost->owner->process,
 		.tuple = &ghost->tuple, .state = TCP_STATE_TIME_WAIT };
 	const struct rule *rule = policy_match(e->policy, &subject);
 

@@ -20,6 +20,7 @@ static const struct filter_rule socket_rules[] = {
 	FILTER_ALLOW(recvmsg),
 	FILTER_ALLOW(sendto),
 	FILTER_ALLOW(recvfrom),
+	{ SCMP_SYS(shutdown), 1, { FILTER_EQ(0, BROKER_FD_TRACKER) } },
 	{ SCMP_SYS(accept4), 1, { FILTER_EQ(0, BROKER_FD_CONTROL) } },
 	{ SCMP_SYS(getsockopt), 1, { FILTER_EQ(1, 1 /* SOL_SOCKET: SO_PEERCRED */) } },
 };

@@ -184,6 +184,7 @@ ghosts_add(struct ghosts *g, const struct wire_orphan *orphan)
 	ghost->send_queue = orphan->send_queue;
 	ghost->state = orphan->state;
 	ghost->owner = owner_take(g, &orphan->owner);
+	ghost->exit = (orphan->flags & WIRE_ORPHAN_CLOSED) != 0 ? EXIT_CLOSED : ghost->owner->exit;
 	ghost_insert(g, ghost);
 	queue_insert(g, ghost, GHOST_FRESH);
 	g->total++;

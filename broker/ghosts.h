@@ -53,6 +53,7 @@ struct ghost {
 	mono_ns due; /* end of grace, in GHOST_WAITING */
 	uint32_t send_queue;
 	uint8_t state;
+	enum exit_class exit; /* its owner's, or EXIT_CLOSED */
 	enum ghost_phase phase;
 	unsigned lane; /* in GHOST_WAITING: the rule's number or GHOST_LANE_RETRY */
 	struct owner *owner;

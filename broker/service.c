@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/signalfd.h>
+#include <sys/socket.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -44,6 +45,7 @@ static struct service {
 	struct wire_reaper_hello reaper_hello;
 	bool tracker_here, reaper_here, ready;
 	bool stopping;
+	bool tracker_done; /* it has said all and closed, after our order to stop */
 	uint64_t ping_nonce, pong_nonce;
 	mono_ns started;
 	char kernel[sizeof(((struct utsname *)0)->release)];
@@ -140,7 +142,7 @@ role_lost(const char *name)
 static void
 drained_check(void)
 {
-	if (s.stopping && engine_idle(&s.engine))
+	if (s.stopping && s.tracker_done && engine_idle(&s.engine))
 		finish(0, "ordered");
 }
 
@@ -164,7 +166,7 @@ turn_end(void)
 	/* A full table: what the tracker has more waits in its ring buffer, which counts its losses. */
 	if (engine_full(&s.engine))
 		event_del(s.tracker_event);
-	else if (!s.stopping)
+	else if (!s.tracker_done)
 		event_add(s.tracker_event, NULL);
 	drained_check();
 }
@@ -313,6 +315,8 @@ heartbeat_take(void)
 {
 	struct wire_ping ping = { .nonce = ++s.ping_nonce };
 
+	if (s.stopping)
+		return;
 	if (s.pong_nonce + 3 < s.ping_nonce)
 		fatal("the reaper has not answered three pings: the service stops");
 	if (channel_send(&s.reaper, WIRE_B2R_PING, &ping, 1) < 0 && errno != EAGAIN)
@@ -358,6 +362,11 @@ on_tracker(evutil_socket_t fd, short what, void *arg)
 	for (unsigned n = 0; n < PACKETS_A_TURN && !engine_full(&s.engine); n++) {
 		enum channel_event event = channel_recv(&s.tracker, &view);
 
+		if (event == CHANNEL_EOF && s.stopping) {
+			s.tracker_done = true;
+			event_del(s.tracker_event);
+			break;
+		}
 		if (event == CHANNEL_EOF) {
 			role_lost("tracker");
 			return;
@@ -451,7 +460,7 @@ on_reaper(evutil_socket_t fd, short what, void *arg)
 
 /* ---- signals and timers ------------------------------------------------------------------------ */
 
-/* An ordered stop: what the tracker has already sent is still dealt with. */
+/* What has died before the order is still dealt with. */
 static void
 stop_ordered(unsigned sig)
 {
@@ -463,9 +472,10 @@ stop_ordered(unsigned sig)
 		finish(0, "ordered");
 		return;
 	}
-	on_tracker(-1, 0, NULL);
 	s.stopping = true;
-	event_del(s.tracker_event);
+	/* The end of the tracker's channel, one way: it empties its ring buffer and closes the other. */
+	if (shutdown(BROKER_FD_TRACKER, SHUT_WR) < 0)
+		log_debug("the tracker has gone before: %s", strerror(errno));
 	timer_set(s.patience_timer, DRAIN_PATIENCE_S * NS_PER_S);
 	turn_end();
 }

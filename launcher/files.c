@@ -131,19 +131,20 @@ address_fill(struct sockaddr_un *un, socklen_t *len, const char *path)
 		(*len)++;
 }
 
-static int
-lock_take(const char *socket_path)
+void
+files_lock_take(struct handles *h, const char *socket_path)
 {
 	char path[PATH_MAX];
-	int fd, n = snprintf(path, sizeof(path), "%s.lock", socket_path);
+	int n = snprintf(path, sizeof(path), "%s.lock", socket_path);
 
 	if (n < 0 || (size_t)n >= sizeof(path))
 		fatal("the socket path %s is too long", socket_path);
-	fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY, 0600);
-	if (fd < 0)
+	default_dir_make(socket_path, DEFAULT_CONTROL, 0755, NULL);
+	h->lock = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY, 0600);
+	if (h->lock < 0)
 		fatal("cannot open %s: %s", path, strerror(errno));
-	if (flock(fd, LOCK_EX | LOCK_NB) == 0)
-		return fd;
+	if (flock(h->lock, LOCK_EX | LOCK_NB) == 0)
+		return;
 	if (errno == EWOULDBLOCK)
 		fatal("another eghostbuster runs on the control socket %s", socket_path);
 	fatal("cannot lock %s: %s", path, strerror(errno));
@@ -157,11 +158,9 @@ files_control_open(struct handles *h, const char *path)
 	struct stat st;
 	mode_t mask;
 
-	default_dir_make(path, DEFAULT_CONTROL, 0755, NULL);
 	if (path[0] == '@')
 		fatal("the control socket %s must have a path", path);
 	address_fill(&un, &len, path);
-	h->lock = lock_take(path);
 	if (lstat(path, &st) == 0 && !S_ISSOCK(st.st_mode))
 		fatal("%s is there and is no socket", path);
 	if (unlink(path) < 0 && errno != ENOENT)

@@ -24,8 +24,12 @@ void files_config_open(struct handles *h, const struct options *opt);
  * broker's account. */
 void files_log_open(struct handles *h, const char *path, const struct role_ids *broker);
 
-/* Binds the control socket; fatal when a living instance holds it. The lock, not the socket's file,
- * says who lives. */
+/* Takes the lock beside the control socket; fatal when a living instance holds it. The lock, not the
+ * socket's file, says who lives. First of all that leaves a trace. */
+void files_lock_take(struct handles *h, const char *path);
+
+/* Binds the control socket in place of one that nobody listens on. Needs the lock. Last, so that a refused
+ * start leaves none behind. */
 void files_control_open(struct handles *h, const char *path);
 
 /* Connects to $NOTIFY_SOCKET when there is one. */

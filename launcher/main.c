@@ -326,9 +326,10 @@ main(int argc, char **argv)
 	ids_choose(&ids);
 	files_config_open(&h, &opt);
 	log_path = log_path_ask(&opt, &h, &ids, programs.broker);
-	files_control_open(&h, opt.control);
+	files_lock_take(&h, opt.control);
 	files_notify_open(&h);
 	files_log_open(&h, log_path, &ids.broker);
+	files_control_open(&h, opt.control);
 	pair_make(channels.tracker);
 	pair_make(channels.reaper);
 	memlock_raise();

@@ -77,8 +77,10 @@ exit_check(const void *record)
 static enum wire_error
 orphan_check(const void *record)
 {
+	const uint32_t born = TCP_STATE_BIT(TCP_STATE_FIN_WAIT1) | TCP_STATE_BIT(TCP_STATE_LAST_ACK);
 	const struct wire_orphan *o = record;
 	enum wire_error err = owner_check(&o->owner);
+	uint32_t states;
 
 	if (err == WIRE_OK)
 		err = tuple_check(&o->tuple);
@@ -88,9 +90,10 @@ orphan_check(const void *record)
 		return WIRE_ERR_PAD;
 	if (!cookie_valid(o->cookie))
 		return WIRE_ERR_VALUE;
-	if (o->state != TCP_STATE_FIN_WAIT1 && o->state != TCP_STATE_LAST_ACK)
+	if ((o->flags & ~WIRE_ORPHAN_CLOSED) != 0 || o->state > TCP_STATE_NEW_SYN_RECV)
 		return WIRE_ERR_VALUE;
-	return WIRE_OK;
+	states = (o->flags & WIRE_ORPHAN_CLOSED) != 0 ? TCP_STATES_ORPHAN : born;
+	return (TCP_STATE_BIT(o->state) & states) != 0 ? WIRE_OK : WIRE_ERR_VALUE;
 }
 
 static enum wire_error

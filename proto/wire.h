@@ -121,14 +121,19 @@ struct wire_exit {
 	uint64_t died_mono_ns; /* bpf_ktime_get_ns() at sched_process_exit */
 };
 
+enum wire_orphan_flags {
+	WIRE_ORPHAN_CLOSED = 1u << 0, /* the FIN was ordered before the death */
+};
+
 struct wire_orphan {
 	struct wire_owner owner;
 	struct wire_tuple tuple;
 	uint64_t cookie;       /* bpf_get_socket_cookie() */
 	uint64_t born_mono_ns; /* bpf_ktime_get_ns() at the transition */
 	uint32_t send_queue;   /* write_seq - snd_una, bytes */
-	uint8_t state;	       /* the state entered: FIN-WAIT-1 or LAST-ACK */
-	uint8_t pad[3];
+	uint8_t state;	       /* the state entered: FIN-WAIT-1 or LAST-ACK; CLOSED: the one it was in */
+	uint8_t flags;	       /* enum wire_orphan_flags */
+	uint8_t pad[2];
 };
 
 /* Where records were dropped. Counters since the tracker's start, never reset. */

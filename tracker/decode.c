@@ -73,6 +73,15 @@ exit_decode(const void *data, size_t size, struct wire_exit *out)
 	return owner_decode(&in.owner, &out->owner);
 }
 
+/* A death leads to FIN-WAIT-1 or LAST-ACK; a FIN ordered before may have got further. */
+static bool
+state_allowed(uint8_t state, uint8_t flags)
+{
+	if (flags == EVENT_ORPHAN_CLOSED)
+		return state < 32 && (TCP_STATE_BIT(state) & TCP_STATES_ORPHAN) != 0;
+	return flags == 0 && (state == TCP_STATE_FIN_WAIT1 || state == TCP_STATE_LAST_ACK);
+}
+
 static bool
 orphan_decode(const void *data, size_t size, struct wire_orphan *out)
 {
@@ -83,12 +92,14 @@ orphan_decode(const void *data, size_t size, struct wire_orphan *out)
 	memcpy(&in, data, sizeof(in));
 	if (in.cookie == 0 || in.cookie == UINT64_MAX)
 		return false;
-	if (in.state != TCP_STATE_FIN_WAIT1 && in.state != TCP_STATE_LAST_ACK)
+	if (!state_allowed(in.state, in.flags))
 		return false;
 	out->cookie = in.cookie;
 	out->born_mono_ns = in.born_mono_ns;
 	out->send_queue = in.send_queue;
 	out->state = in.state;
+	if ((in.flags & EVENT_ORPHAN_CLOSED) != 0)
+		out->flags |= WIRE_ORPHAN_CLOSED;
 	return tuple_decode(&in, &out->tuple) && owner_decode(&in.owner, &out->owner);
 }
 

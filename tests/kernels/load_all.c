@@ -519,6 +519,7 @@ static void
 test_own_shutdown_is_stamped(void)
 {
 	struct ghost g = { .die = die_shutdown_exit0 };
+	const struct decoded *d = NULL;
 
 	if (!full()) {
 		skipped++;
@@ -526,7 +527,9 @@ test_own_shutdown_is_stamped(void)
 	}
 	ghost_run(&g);
 	EXPECT(g.status == 0);
-	EXPECT(records_of(g.pid, WIRE_T2B_ORPHAN, NULL) == 0);
+	EXPECT(records_of(g.pid, WIRE_T2B_ORPHAN, &d) == 1);
+	EXPECT(d != NULL && d->orphan.flags == WIRE_ORPHAN_CLOSED);
+	EXPECT(d != NULL && d->orphan.state == TCP_STATE_FIN_WAIT1);
 	exit_expect(&g, 1);
 	ghost_forget(&g);
 }
@@ -836,7 +839,7 @@ static const struct {
 	{ "SIGSEGV", test_segv },
 	{ "nothing unsent", test_nothing_unsent },
 	{ "close() of one's own: no record", test_own_close_is_no_orphan_and_no_stamp },
-	{ "shutdown() of one's own: a stamp and an EXIT", test_own_shutdown_is_stamped },
+	{ "shutdown() of one's own: a stamp, an EXIT, an orphan that says so", test_own_shutdown_is_stamped },
 	{ "a shared socket is no orphan", test_shared_socket_is_no_orphan },
 	{ "a thread with private files exits: no record", test_thread_exit_in_a_living_process },
 	{ "the leader goes first: one EXIT, at the end", test_leader_gone_first },

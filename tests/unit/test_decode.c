@@ -218,6 +218,9 @@ test_values(void **state)
 	REFUSED(orphan, (AF_INET), state = TCP_STATE_ESTABLISHED);
 	REFUSED(orphan, (AF_INET), state = TCP_STATE_CLOSE_WAIT);
 	REFUSED(orphan, (AF_INET), state = 0);
+	REFUSED(orphan, (AF_INET), state = TCP_STATE_FIN_WAIT2);
+	REFUSED(orphan, (AF_INET), flags = 2);
+	REFUSED(orphan, (AF_INET), flags = 3);
 }
 
 int

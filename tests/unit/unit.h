@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -100,6 +101,42 @@ assert_one_line(const char *text, const char *part)
 
 	if (end == NULL || end[1] != '\0' || strstr(text, part) == NULL)
 		fail_msg("expected one line with '%s', found '%s'", part, text);
+}
+
+/* Standard error goes to memory between stderr_keep() and stderr_give_back(), for setup and teardown. */
+
+static int stderr_before = -1, stderr_kept = -1;
+
+static inline int
+stderr_keep(void)
+{
+	stderr_before = dup(STDERR_FILENO);
+	stderr_kept = memfd_create("stderr", MFD_CLOEXEC);
+	return stderr_before < 0 ? -1 : dup2(stderr_kept, STDERR_FILENO);
+}
+
+static inline void
+stderr_give_back(void)
+{
+	dup2(stderr_before, STDERR_FILENO);
+	close(stderr_before);
+	close(stderr_kept);
+}
+
+/* How often `part` has been said since stderr_keep(). */
+static inline unsigned
+stderr_count(const char *part)
+{
+	off_t size = lseek(stderr_kept, 0, SEEK_END);
+	char *text = calloc(1, (size_t)size + 1);
+	unsigned n = 0;
+
+	assert_non_null(text);
+	assert_int_equal(pread(stderr_kept, text, (size_t)size, 0), size);
+	for (const char *p = text; (p = strstr(p, part)) != NULL; p++)
+		n++;
+	free(text);
+	return n;
 }
 
 #endif
