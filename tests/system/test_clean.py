@@ -47,23 +47,33 @@ def test_closed_before_the_kill(service, victim, slow):
     assert_not_blamed_on_the_kill(service, slow)
 
 
+def assert_not_blamed_on_the_kill(service, connection):
+    """The living process closed it, and nobody has seen it die with it."""
+    for record in service.mentions(connection):
+        assert record["eghostbuster.exit.class"] == "closed"
+        assert record["eghostbuster.verdict"] != "destroy"
+
+
+def assert_closed(service, connection, owner):
+    """The living process ordered the FIN, the death only closed the socket: class `closed`, owner named."""
+    decision = service.reported(connection)
+    assert decision["eghostbuster.exit.class"] == "closed"
+    assert decision["eghostbuster.exit.signal"] == signal.SIGKILL
+    assert decision["event.reason"] == "owner-closed"
+    assert decision["rule.name"] == "finished"
+    assert decision["process.pid"] == owner.pid
+
+
 @pytest.mark.parametrize("how", [socket.SHUT_WR, socket.SHUT_RDWR], ids=["WR", "RDWR"])
 def test_shut_down_before_the_kill(service, victim, slow, how):
     victim.shutdown(slow.fd, how)
     victim.kill()
+    assert_closed(service, slow, victim)
     assert_every_byte_arrives(service, slow)
-    assert_not_blamed_on_the_kill(service, slow)
 
 
 def test_shut_down_by_a_thread_before_the_kill(service, victim, slow):
     victim.thread().shutdown(slow.fd, socket.SHUT_WR)
     victim.kill()
+    assert_closed(service, slow, victim)
     assert_every_byte_arrives(service, slow)
-    assert_not_blamed_on_the_kill(service, slow)
-
-
-def assert_not_blamed_on_the_kill(service, connection):
-    """The living process ordered the FIN: class `closed`, wherever it is mentioned at all."""
-    for record in service.mentions(connection):
-        assert record["eghostbuster.exit.class"] == "closed"
-        assert record["eghostbuster.verdict"] != "destroy"

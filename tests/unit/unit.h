@@ -20,6 +20,9 @@
 #include <sys/random.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#ifdef EGB_SANITIZE
+#include <sanitizer/common_interface_defs.h>
+#endif
 
 #define COUNT_OF(table) (sizeof(table) / sizeof((table)[0]))
 
@@ -103,7 +106,8 @@ assert_one_line(const char *text, const char *part)
 		fail_msg("expected one line with '%s', found '%s'", part, text);
 }
 
-/* Standard error goes to memory between stderr_keep() and stderr_give_back(), for setup and teardown. */
+/* Standard error goes to memory between stderr_keep() and stderr_give_back(), for setup and
+ * teardown. */
 
 static int stderr_before = -1, stderr_kept = -1;
 
@@ -112,6 +116,9 @@ stderr_keep(void)
 {
 	stderr_before = dup(STDERR_FILENO);
 	stderr_kept = memfd_create("stderr", MFD_CLOEXEC);
+#ifdef EGB_SANITIZE
+	__sanitizer_set_report_fd((void *)(intptr_t)stderr_before);
+#endif
 	return stderr_before < 0 ? -1 : dup2(stderr_kept, STDERR_FILENO);
 }
 
@@ -119,6 +126,9 @@ static inline void
 stderr_give_back(void)
 {
 	dup2(stderr_before, STDERR_FILENO);
+#ifdef EGB_SANITIZE
+	__sanitizer_set_report_fd((void *)(intptr_t)STDERR_FILENO);
+#endif
 	close(stderr_before);
 	close(stderr_kept);
 }
