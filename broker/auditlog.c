@@ -38,7 +38,8 @@ torn_line_end(struct auditlog *log)
 		return;
 	if (pread(log->fd, &last, 1, st.st_size - 1) == 1 && last != '\n') {
 		room_ensure(log, 1);
-		log->buffer[log->used++] = '\n';
+		memmove(log->buffer + 1, log->buffer, log->used++);
+		log->buffer[0] = '\n';
 		log_warning("%s ends in the middle of a record: an earlier run was cut off there", log->path);
 	}
 }
@@ -168,6 +169,7 @@ auditlog_reopen(struct auditlog *log)
 		fatal("cannot put the new audit log in place: %s", strerror(errno));
 	close(fd);
 	log->partial = 0;
+	torn_line_end(log);
 	log_event(log, "log-open", "rotated");
 	return auditlog_flush(log);
 }

@@ -190,12 +190,10 @@ exit_set(struct parser *p, const char *value)
 		"crash kill oom closed term error clean unknown", &p->rule->exits);
 }
 
-#define STATES_RULE (TCP_STATES_ORPHAN | TCP_STATE_BIT(TCP_STATE_TIME_WAIT))
-
 static uint32_t
 state_word_bit(const char *word)
 {
-	return TCP_STATE_BIT(tcp_state_by_name(word)) & STATES_RULE;
+	return TCP_STATE_BIT(tcp_state_by_name(word)) & TCP_STATES_RULE;
 }
 
 static bool

@@ -10,7 +10,7 @@
 
 /* Decisions made between two writes of the log: bounds what one write(2) carries. */
 #define TURN_DECISIONS 1024u
-/* A request turned away by the reaper's rate limit is decided anew after this time. */
+/* A request turned away by the reaper's rate limit is made again after this time. */
 #define RETRY_NS (100 * NS_PER_MS)
 
 void
@@ -22,10 +22,10 @@ engine_init(struct engine *e, struct policy *policy, struct auditlog *log, struc
 }
 
 void
-engine_orphans(struct engine *e, const struct wire_orphan *orphans, size_t count)
+engine_orphans(struct engine *e, const struct wire_orphan *orphans, size_t count, mono_ns now)
 {
 	for (size_t i = 0; i < count; i++) {
-		if (ghosts_add(&e->ghosts, &orphans[i]) != NULL)
+		if (ghosts_add(&e->ghosts, &orphans[i], now) != NULL)
 			e->counts.ghosts++;
 		else
 			e->repeated++;
@@ -33,18 +33,45 @@ engine_orphans(struct engine *e, const struct wire_orphan *orphans, size_t count
 }
 
 void
-engine_lost(struct engine *e, const struct wire_lost *lost)
+engine_lost_record(struct engine *e)
 {
+	const struct record_counts *c = &e->counts;
 	struct record_head head;
 	char *out;
 
-	e->counts.lost_orphans = lost->ring_orphan;
-	e->counts.lost_exits = lost->ring_exit;
-	e->counts.lost_stamps = lost->stamp;
+	if (!e->lost_news)
+		return;
+	e->lost_news = false;
 	log_warning("events were lost since the start: %" PRIu64 " orphans, %" PRIu64 " exits, %" PRIu64
-		    " stamps", lost->ring_orphan, lost->ring_exit, lost->stamp);
+		    " stamps", c->lost_orphans, c->lost_exits, c->lost_stamps);
 	out = auditlog_room(e->log, &head);
-	auditlog_made(e->log, record_lost(out, RECORD_MAX, &head, &e->counts));
+	auditlog_made(e->log, record_lost(out, RECORD_MAX, &head, c));
+}
+
+static void
+lost_due(struct engine *e, mono_ns now)
+{
+	if (!e->lost_news || e->log->failing ||
+		(e->lost_recorded.ns != 0 && now.ns - e->lost_recorded.ns < NS_PER_S))
+		return;
+	e->lost_recorded = now;
+	engine_lost_record(e);
+}
+
+void
+engine_lost(struct engine *e, const struct wire_lost *lost)
+{
+	struct record_counts *c = &e->counts;
+
+	if (lost->ring_orphan < c->lost_orphans || lost->ring_exit < c->lost_exits ||
+		lost->stamp < c->lost_stamps ||
+		(lost->ring_orphan == c->lost_orphans && lost->ring_exit == c->lost_exits &&
+			lost->stamp == c->lost_stamps))
+		fatal("the tracker broke the protocol: LOST without a loss");
+	c->lost_orphans = lost->ring_orphan;
+	c->lost_exits = lost->ring_exit;
+	c->lost_stamps = lost->stamp;
+	e->lost_news = true;
 }
 
 /* ---- decisions --------------------------------------------------------------------------------- */
@@ -106,15 +133,21 @@ destroy_record(struct engine *e, const struct ghost *ghost, const struct record_
 	auditlog_made(e->log, record_destroy(out, RECORD_MAX, &head, ghost->id, result));
 }
 
-static struct decision
-ghost_decide(const struct engine *e, const struct ghost *ghost, mono_ns now)
+static struct subject
+subject_of(const struct ghost *ghost, uint8_t state)
 {
-	struct subject subject = {
+	return (struct subject){
 		.exit = ghost->exit,
 		.owner = &ghost->owner->process,
 		.tuple = &ghost->tuple,
-		.state = ghost->state,
+		.state = state,
 	};
+}
+
+static struct decision
+ghost_decide(const struct engine *e, const struct ghost *ghost, mono_ns now)
+{
+	struct subject subject = subject_of(ghost, ghost->state);
 	struct decision d = policy_decide(e->policy, &subject, ghost_age(ghost, now));
 
 	if (ghost->tuple.netns != e->netns &&
@@ -164,20 +197,21 @@ ghost_handle(struct engine *e, struct ghost *ghost, mono_ns now)
 		ghost_left(e, ghost, &d, now);
 		return;
 	}
-	e->counts.decided_destroy++;
 	if (e->hold == HOLD_OBSERVE)
 		ghost_observed(e, ghost, now);
 	else
 		ghosts_move(&e->ghosts, ghost, GHOST_DECIDED);
 }
 
+/* A grace that has ended asks for a decision; a request turned away by the rate limit has one. */
 static void
 due_wake(struct engine *e, mono_ns now)
 {
 	struct ghost *ghost;
 
 	while ((ghost = ghosts_first_due(&e->ghosts)) != NULL && ghost->due.ns <= now.ns)
-		ghosts_move(&e->ghosts, ghost, GHOST_FRESH);
+		ghosts_move(&e->ghosts, ghost,
+			ghost->lane == GHOST_LANE_RETRY ? GHOST_DECIDED : GHOST_FRESH);
 }
 
 static void
@@ -194,21 +228,30 @@ fresh_decide(struct engine *e, mono_ns now)
 
 /* ---- requests ---------------------------------------------------------------------------------- */
 
+/* In which states the policy would destroy this ghost: the reaper may find it further on than the rule that
+ * matched. TIME-WAIT counts only where a rule names it. */
 static uint32_t
-request_flags(const struct engine *e, const struct ghost *ghost)
+request_states(const struct engine *e, const struct ghost *ghost, mono_ns now)
 {
-	struct subject subject = { .exit = ghost->exit, .owner = &ghost->owner->process,
-		.tuple = &ghost->tuple, .state = TCP_STATE_TIME_WAIT };
-	const struct rule *rule = policy_match(e->policy, &subject);
+	uint32_t states = 0;
 
-	/* Only a rule that names the state lets TIME-WAIT be touched. */
-	if (rule == NULL || rule->action != ACTION_DESTROY || (rule->keys & RULE_STATE) == 0)
-		return 0;
-	return WIRE_DESTROY_TIME_WAIT;
+	for (uint8_t state = 0; state < 32; state++) {
+		struct subject subject = subject_of(ghost, state);
+		struct decision d;
+
+		if ((TCP_STATE_BIT(state) & TCP_STATES_RULE) == 0)
+			continue;
+		d = policy_decide(e->policy, &subject, ghost_age(ghost, now));
+		if (d.verdict != VERDICT_DESTROY ||
+			(state == TCP_STATE_TIME_WAIT && (d.rule->keys & RULE_STATE) == 0))
+			continue;
+		states |= TCP_STATE_BIT(state);
+	}
+	return states;
 }
 
 static size_t
-batch_fill(const struct engine *e, struct wire_destroy batch[WIRE_BATCH_MAX])
+batch_fill(const struct engine *e, struct wire_destroy batch[WIRE_BATCH_MAX], mono_ns now)
 {
 	const struct ghost *ghost;
 	size_t n = 0;
@@ -220,7 +263,7 @@ batch_fill(const struct engine *e, struct wire_destroy batch[WIRE_BATCH_MAX])
 			.ghost = ghost->id,
 			.cookie = ghost->cookie,
 			.tuple = ghost->tuple,
-			.flags = request_flags(e, ghost),
+			.states = request_states(e, ghost, now),
 			.state = ghost->state,
 		};
 	}
@@ -229,12 +272,12 @@ batch_fill(const struct engine *e, struct wire_destroy batch[WIRE_BATCH_MAX])
 
 /* Returns true when the channel is full. */
 static bool
-requests_send(struct engine *e)
+requests_send(struct engine *e, mono_ns now)
 {
 	struct wire_destroy batch[WIRE_BATCH_MAX];
 	size_t n;
 
-	while ((n = batch_fill(e, batch)) != 0) {
+	while ((n = batch_fill(e, batch, now)) != 0) {
 		if (channel_send(e->reaper, WIRE_B2R_DESTROY, batch, n) < 0) {
 			if (errno == EAGAIN)
 				return true;
@@ -254,11 +297,12 @@ engine_turn(struct engine *e, mono_ns now)
 	bool full = false;
 
 	due_wake(e, now);
+	lost_due(e, now);
 	do {
 		fresh_decide(e, now);
 		if (!auditlog_flush(e->log))
 			return false;
-		full = requests_send(e);
+		full = requests_send(e, now);
 	} while (e->ghosts.counts[GHOST_FRESH] != 0);
 	return full;
 }
@@ -310,6 +354,18 @@ result_count(struct record_counts *counts, const struct wire_result_record *r)
 	}
 }
 
+/* It will be asked for again, by the same decision. Returns whether a record has said so before: the log is
+ * not to grow with the number of tries. */
+static bool
+turned_away(struct engine *e, struct ghost *ghost, mono_ns now)
+{
+	bool before = ghost->turned_away;
+
+	ghost->turned_away = true;
+	ghosts_wait(&e->ghosts, ghost, GHOST_LANE_RETRY, (mono_ns){ now.ns + RETRY_NS });
+	return before;
+}
+
 static void
 result_take(struct engine *e, const struct wire_result_record *r, mono_ns now)
 {
@@ -325,6 +381,8 @@ result_take(struct engine *e, const struct wire_result_record *r, mono_ns now)
 	if (!result_plausible(ghost, r))
 		fatal("the reaper broke the protocol: a result for ghost %" PRIu64 " that was not asked for or "
 		      "contradicts itself", r->ghost);
+	if (r->result == WIRE_RESULT_REFUSED_RATE && turned_away(e, ghost, now))
+		return;
 	if (r->result == WIRE_RESULT_DESTROYED) {
 		result.peer_notice = r->peer_notice == WIRE_NOTICE_RST ? "rst" : "none";
 		result.latency_ns = r->done_mono_ns > ghost->born.ns ? r->done_mono_ns - ghost->born.ns : 0;
@@ -332,9 +390,7 @@ result_take(struct engine *e, const struct wire_result_record *r, mono_ns now)
 	result_count(&e->counts, r);
 	destroy_record(e, ghost, &result);
 	say_result(ghost, &result, now);
-	if (r->result == WIRE_RESULT_REFUSED_RATE)
-		ghosts_wait(&e->ghosts, ghost, GHOST_LANE_RETRY, (mono_ns){ now.ns + RETRY_NS });
-	else
+	if (r->result != WIRE_RESULT_REFUSED_RATE)
 		ghosts_remove(&e->ghosts, ghost);
 }
 
@@ -364,6 +420,8 @@ engine_policy_changed(struct engine *e)
 	struct ghost *ghost;
 
 	while ((ghost = ghosts_first_due(&e->ghosts)) != NULL)
+		ghosts_move(&e->ghosts, ghost, GHOST_FRESH);
+	while ((ghost = TAILQ_FIRST(&e->ghosts.queues[GHOST_DECIDED])) != NULL)
 		ghosts_move(&e->ghosts, ghost, GHOST_FRESH);
 }
 

@@ -3,6 +3,8 @@
 
 /* The table's own idea of running out of memory is exit(-1) without a word. */
 #define uthash_fatal(msg) fatal("%s", (msg))
+/* Keys are chosen by a role that may be hostile, so the table's own hash, which has no secret, will not do. */
+#define HASH_FUNCTION(key, len, hash) (hash) = hash_with_secret((key), (len))
 #include "ghosts.h"
 
 #include <inttypes.h>
@@ -10,6 +12,23 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
+
+static uint64_t secret[2];
+
+/* Multiply and fold, after mixing in what nobody outside knows. All keys are whole words of 8 bytes. */
+static unsigned
+hash_with_secret(const void *key, size_t len)
+{
+	uint64_t hash = secret[0], word;
+
+	for (size_t i = 0; i + sizeof(word) <= len; i += sizeof(word)) {
+		memcpy(&word, (const char *)key + i, sizeof(word));
+		hash = (hash ^ word) * (secret[1] | 1);
+		hash ^= hash >> 29;
+	}
+	return (unsigned)(hash >> 32);
+}
 
 /* The table's macros shift and subtract hash values in plain int. */
 #pragma GCC diagnostic push
@@ -88,6 +107,8 @@ entity_id_make(const char *boot_id, uint32_t tgid, uint64_t start_boottime, char
 void
 ghosts_init(struct ghosts *g, const char *boot_id)
 {
+	if (getrandom(secret, sizeof(secret), 0) != sizeof(secret))
+		fatal("cannot draw random numbers");
 	*g = (struct ghosts){ 0 };
 	TAILQ_INIT(&g->idle);
 	for (unsigned i = 0; i < GHOST_PHASES; i++)
@@ -170,7 +191,7 @@ queue_remove(struct ghosts *g, struct ghost *ghost)
 }
 
 struct ghost *
-ghosts_add(struct ghosts *g, const struct wire_orphan *orphan)
+ghosts_add(struct ghosts *g, const struct wire_orphan *orphan, mono_ns now)
 {
 	struct ghost *ghost;
 
@@ -180,7 +201,7 @@ ghosts_add(struct ghosts *g, const struct wire_orphan *orphan)
 	ghost->id = ++g->last_id;
 	ghost->cookie = orphan->cookie;
 	ghost->tuple = orphan->tuple;
-	ghost->born = (mono_ns){ orphan->born_mono_ns };
+	ghost->born.ns = orphan->born_mono_ns < now.ns ? orphan->born_mono_ns : now.ns;
 	ghost->send_queue = orphan->send_queue;
 	ghost->state = orphan->state;
 	ghost->owner = owner_take(g, &orphan->owner);

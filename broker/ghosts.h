@@ -54,6 +54,7 @@ struct ghost {
 	uint32_t send_queue;
 	uint8_t state;
 	enum exit_class exit; /* its owner's, or EXIT_CLOSED */
+	bool turned_away; /* the reaper's rate limit has, and a record says so */
 	enum ghost_phase phase;
 	unsigned lane; /* in GHOST_WAITING: the rule's number or GHOST_LANE_RETRY */
 	struct owner *owner;
@@ -76,13 +77,14 @@ struct ghosts {
 	char boot_id[64]; /* goes into entity ids */
 };
 
-/* boot_id: the text of /proc/sys/kernel/random/boot_id. */
+/* boot_id: the text of /proc/sys/kernel/random/boot_id. Also draws the secret of the tables' hash: cookies are
+ * chosen by the tracker. */
 void ghosts_init(struct ghosts *g, const char *boot_id);
 
 /* Takes an orphan in as GHOST_FRESH. NULL when its cookie is already in hand (a repetition). The owner's
- * first account of itself counts: later ghosts of the same process cannot change it. Fatal when out of
- * memory. */
-struct ghost *ghosts_add(struct ghosts *g, const struct wire_orphan *orphan);
+ * first account of itself counts: later ghosts of the same process cannot change it. A birth after `now`
+ * was now. Fatal when out of memory. */
+struct ghost *ghosts_add(struct ghosts *g, const struct wire_orphan *orphan, mono_ns now);
 
 /* NULL when there is none. */
 struct ghost *ghosts_find(const struct ghosts *g, uint64_t cookie);

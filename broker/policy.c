@@ -35,12 +35,15 @@ remote_matches(const struct rule *rule, const struct wire_tuple *tuple)
 	return rest == 0 || ((address[bytes] ^ rule->remote[bytes]) >> (8 - rest)) == 0;
 }
 
-/* A name that was cut may match a glob by accident: it matches nothing. */
+/* A name that was cut may be any: it is covered by every rule that leaves alone, and by none that
+ * destroys. */
 static bool
 unit_matches(const struct rule *rule, const struct wire_owner *owner)
 {
-	if (owner == NULL || (owner->flags & WIRE_OWNER_UNIT_TRUNCATED) != 0)
+	if (owner == NULL)
 		return false;
+	if ((owner->flags & WIRE_OWNER_UNIT_TRUNCATED) != 0)
+		return rule->action != ACTION_DESTROY;
 	return fnmatch(rule->unit, owner->unit, 0) == 0;
 }
 

@@ -203,6 +203,7 @@ record_stop(char *out, size_t size, const struct record_head *head, const char *
 	json_u64(&j, "eghostbuster.count.ignored", counts->ignored);
 	json_u64(&j, "eghostbuster.count.waiting", counts->waiting);
 	json_u64(&j, "eghostbuster.count.unanswered", counts->unanswered);
+	json_u64(&j, "eghostbuster.count.unsent", counts->unsent);
 	lost_put(&j, counts);
 	return json_end(&j);
 }
@@ -219,7 +220,7 @@ record_lost(char *out, size_t size, const struct record_head *head, const struct
 
 size_t
 record_config_reload(char *out, size_t size, const struct record_head *head, const char *config,
-	const char *error)
+	const char *mode, const char *error)
 {
 	struct json j;
 
@@ -227,6 +228,7 @@ record_config_reload(char *out, size_t size, const struct record_head *head, con
 	json_word(&j, "event.outcome", error == NULL ? "success" : "failure");
 	if (config != NULL)
 		cstring_put(&j, "eghostbuster.config", config);
+	json_word(&j, "eghostbuster.mode", mode);
 	if (error != NULL)
 		cstring_put(&j, "error.message", error);
 	return json_end(&j);

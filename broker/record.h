@@ -66,10 +66,11 @@ struct record_start {
 };
 
 struct record_counts {
-	uint64_t ghosts, decided_destroy, reported, ignored, destroyed, gone, refused, failed, observed;
+	uint64_t ghosts, reported, ignored, destroyed, gone, refused, failed, observed;
 	uint64_t waiting;    /* within their grace at the stop: left as they are */
 	uint64_t lost_orphans, lost_exits, lost_stamps;
 	uint64_t unanswered; /* requests without a result at the stop */
+	uint64_t unsent;     /* decided, but not requested at the stop */
 };
 
 size_t record_start(char *out, size_t size, const struct record_head *head,
@@ -80,7 +81,7 @@ size_t record_lost(char *out, size_t size, const struct record_head *head,
 	const struct record_counts *counts);
 /* error: NULL on success, else one line of text. */
 size_t record_config_reload(char *out, size_t size, const struct record_head *head, const char *config,
-	const char *error);
+	const char *mode, const char *error);
 /* action: "log-open" or "log-close". */
 size_t record_log(char *out, size_t size, const struct record_head *head, const char *action,
 	const char *reason);

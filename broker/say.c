@@ -62,28 +62,27 @@ endpoint_print(uint16_t family, const uint8_t address[16], uint16_t port, char *
 	snprintf(out, size, family == AF_INET6 ? "[%s]:%u" : "%s:%u", text, port);
 }
 
-/* "nginx[812] of nginx.service (SIGKILL): 127.0.0.1:80 -> 127.0.0.1:4711 fin-wait-1, 3.6 MiB unsent" */
+/* Names are escaped where all lines are (log.c). "nginx[812] of nginx.service (SIGKILL): 127.0.0.1:80 -> 127.0.0.1:4711 fin-wait-1, 3.6 MiB unsent" */
 static void
 ghost_print(const struct ghost *ghost, char *out, size_t size)
 {
 	const struct wire_owner *p = &ghost->owner->process;
-	char comm[4 * WIRE_COMM_LEN + 1], unit[4 * WIRE_UNIT_LEN + 1], cause[32];
+	char cause[32];
 	char src[64], dst[64], queue[32];
 
-	text_escape(p->comm, strlen(p->comm), comm, sizeof(comm));
-	text_escape(p->unit, strlen(p->unit), unit, sizeof(unit));
 	exit_cause_print(p->exit_code, cause, sizeof(cause));
 	endpoint_print(ghost->tuple.family, ghost->tuple.src, ghost->tuple.src_port, src, sizeof(src));
 	endpoint_print(ghost->tuple.family, ghost->tuple.dst, ghost->tuple.dst_port, dst, sizeof(dst));
 	bytes_print(ghost->send_queue, queue, sizeof(queue));
-	snprintf(out, size, "%s[%u]%s%s (%s%s): %s -> %s %s, %s unsent", comm, p->tgid,
-		unit[0] != '\0' ? " of " : "", unit, ghost->owner->exit == EXIT_OOM ? "out of memory, " : "",
+	snprintf(out, size, "%s[%u]%s%s (%s%s): %s -> %s %s, %s unsent", p->comm, p->tgid,
+		p->unit[0] != '\0' ? " of " : "", p->unit, ghost->owner->exit == EXIT_OOM ? "out of memory, " : "",
 		cause, src, dst, tcp_state_name(ghost->state), queue);
 }
 
 void
 say_result(const struct ghost *ghost, const struct record_result *result, mono_ns now)
 {
+	const char *error = error_name(result->error);
 	char text[768];
 
 	if (!line_allowed(now))
@@ -95,8 +94,8 @@ say_result(const struct ghost *ghost, const struct record_result *result, mono_n
 	else if (strcmp(result->result, "observed") == 0)
 		log_info("would bust %s", text);
 	else
-		log_info("not busted %s; %s%s%s", text, result->result, result->error != 0 ? ": " : "",
-			result->error != 0 ? error_name(result->error) : "");
+		log_info("not busted %s; %s%s%s", text, result->result, error != NULL ? ": " : "",
+			error != NULL ? error : "");
 }
 
 void

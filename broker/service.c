@@ -22,6 +22,7 @@
 #include "load.h"
 #include "notify.h"
 #include "proto/build_id.h"
+#include "proto/clock.h"
 #include "proto/fds.h"
 #include "proto/log.h"
 #include "say.h"
@@ -34,7 +35,7 @@
 static struct service {
 	struct event_base *base;
 	struct event *tracker_event, *reaper_event, *reaper_write;
-	struct event *due_timer, *retry_timer, *patience_timer;
+	struct event *due_timer, *retry_timer, *patience_timer, *pong_timer;
 	struct event *signal_event;
 	const struct args *args;
 	struct policy *policy;
@@ -46,20 +47,15 @@ static struct service {
 	bool tracker_here, reaper_here, ready;
 	bool stopping;
 	bool tracker_done; /* it has said all and closed, after our order to stop */
+	bool finished;	     /* service_run() is about to return */
+	bool limit_owed;     /* the reaper's channel was full when its limit changed */
+	bool reload_wanted;  /* a SIGHUP came before the service was ready */
 	uint64_t ping_nonce, pong_nonce;
+	bool reaper_heard; /* anything, since the last ping */
 	mono_ns started;
 	char kernel[sizeof(((struct utsname *)0)->release)];
 	int status; /* what service_run() returns */
 } s;
-
-static mono_ns
-mono_now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (mono_ns){ (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec };
-}
 
 static void
 timer_set(struct event *timer, uint64_t in_ns)
@@ -82,6 +78,10 @@ stop_record(const char *reason)
 
 	c->waiting = s.engine.ghosts.counts[GHOST_WAITING] + s.engine.ghosts.counts[GHOST_FRESH];
 	c->unanswered = s.engine.ghosts.counts[GHOST_SENT];
+	c->unsent = s.engine.ghosts.counts[GHOST_DECIDED];
+	if (c->unanswered + c->unsent != 0)
+		s.status = 1;
+	engine_lost_record(&s.engine);
 	out = auditlog_room(&s.log, &head);
 	auditlog_made(&s.log, record_stop(out, RECORD_MAX, &head, reason, c));
 	if (!auditlog_flush(&s.log)) {
@@ -116,6 +116,9 @@ children_wait(bool report)
 static void
 finish(int status, const char *reason)
 {
+	if (s.finished)
+		return;
+	s.finished = true;
 	s.status = status;
 	if (s.ready) {
 		say_rest();
@@ -148,15 +151,32 @@ drained_check(void)
 
 /* ---- turns ------------------------------------------------------------------------------------- */
 
+/* Owed until the reaper's channel has room; before any request that follows. */
+static void
+limit_send(void)
+{
+	struct wire_limit limit = { .destroy_limit = rate_per_second(&s.policy->destroy_limit) };
+
+	if (!s.limit_owed)
+		return;
+	if (channel_send(&s.reaper, WIRE_B2R_LIMIT, &limit, 1) == 0)
+		s.limit_owed = false;
+	else if (errno == EAGAIN)
+		event_add(s.reaper_write, NULL);
+	else if (errno != EPIPE && errno != ECONNRESET)
+		fatal("cannot tell the reaper its new limit: %s", strerror(errno));
+}
+
 /* The end of every turn that may have changed what is to be done. */
 static void
 turn_end(void)
 {
-	mono_ns now = mono_now();
+	mono_ns now = clock_now();
 	uint64_t in_ns;
 
-	if (!s.ready)
+	if (!s.ready || s.finished)
 		return;
+	limit_send();
 	if (engine_turn(&s.engine, now))
 		event_add(s.reaper_write, NULL);
 	if (s.log.failing)
@@ -179,6 +199,8 @@ on_turn(evutil_socket_t fd, short what, void *arg)
 	(void)arg;
 	turn_end();
 }
+
+static void reload(void);
 
 /* ---- READY ------------------------------------------------------------------------------------- */
 
@@ -216,6 +238,12 @@ observe_explain(const char *reason)
 			s.kernel);
 }
 
+static const char *
+mode_name(void)
+{
+	return s.engine.hold == HOLD_NONE ? "enforce" : "observe";
+}
+
 static void
 start_record(const char *why_observe)
 {
@@ -223,7 +251,7 @@ start_record(const char *why_observe)
 	struct record_start start = {
 		.version = version_string,
 		.build_id = id,
-		.mode = s.engine.hold == HOLD_NONE ? "enforce" : "observe",
+		.mode = mode_name(),
 		.why_observe = why_observe,
 		.kernel = s.kernel,
 		.selftest = selftest_name(s.reaper_hello.selftest),
@@ -282,7 +310,9 @@ ready_check(void)
 	/* From now on the timer watches the heartbeat: three may be missed. */
 	timer_set(s.patience_timer, 3ull * s.tracker_hello.heartbeat_ms * NS_PER_MS + NS_PER_S);
 	guard_say();
-	notify_send("READY=1\nSTATUS=guarding");
+	notify_send(s.engine.hold == HOLD_NONE ? "READY=1\nSTATUS=guarding" : "READY=1\nSTATUS=observing");
+	if (s.reload_wanted)
+		reload();
 }
 
 static void
@@ -308,20 +338,33 @@ tracker_hello(const struct wire_tracker_hello *hello)
 		event_add(s.tracker_event, NULL);
 }
 
-/* One heartbeat drives one ping through the reaper, so that the watchdog hears of it only when all three
- * loops have turned. */
+static uint64_t
+patience_ns(void)
+{
+	return 3ull * s.tracker_hello.heartbeat_ms * NS_PER_MS + NS_PER_S;
+}
+
+/* One ping at a time. A heartbeat drives it through the reaper, so that the watchdog hears of it only when all
+ * three loops have turned. */
+static void
+ping_send(void)
+{
+	struct wire_ping ping = { .nonce = s.ping_nonce + 1 };
+
+	if (s.pong_nonce != s.ping_nonce || channel_send(&s.reaper, WIRE_B2R_PING, &ping, 1) < 0)
+		return; /* the last is not answered, or the channel is full: the next heartbeat tries */
+	s.ping_nonce++;
+	s.reaper_heard = false;
+	timer_set(s.pong_timer, patience_ns());
+}
+
 static void
 heartbeat_take(void)
 {
-	struct wire_ping ping = { .nonce = ++s.ping_nonce };
-
 	if (s.stopping)
 		return;
-	if (s.pong_nonce + 3 < s.ping_nonce)
-		fatal("the reaper has not answered three pings: the service stops");
-	if (channel_send(&s.reaper, WIRE_B2R_PING, &ping, 1) < 0 && errno != EAGAIN)
-		log_debug("ping: %s", strerror(errno));
-	timer_set(s.patience_timer, 3ull * s.tracker_hello.heartbeat_ms * NS_PER_MS + NS_PER_S);
+	timer_set(s.patience_timer, patience_ns());
+	ping_send();
 	say_rest();
 }
 
@@ -335,7 +378,7 @@ tracker_message(const struct wire_view *view)
 		tracker_hello(view->records);
 		break;
 	case WIRE_T2B_ORPHAN:
-		engine_orphans(&s.engine, view->records, view->count);
+		engine_orphans(&s.engine, view->records, view->count, clock_now());
 		break;
 	case WIRE_T2B_EXIT:
 		s.engine.exits += view->count;
@@ -359,7 +402,7 @@ on_tracker(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	(void)arg;
-	for (unsigned n = 0; n < PACKETS_A_TURN && !engine_full(&s.engine); n++) {
+	for (unsigned n = 0; n < PACKETS_A_TURN && !engine_full(&s.engine) && !s.finished; n++) {
 		enum channel_event event = channel_recv(&s.tracker, &view);
 
 		if (event == CHANNEL_EOF && s.stopping) {
@@ -383,12 +426,6 @@ on_tracker(evutil_socket_t fd, short what, void *arg)
 /* ---- the reaper -------------------------------------------------------------------------------- */
 
 static void
-limit_fill(uint64_t *limit)
-{
-	*limit = rate_per_second(&s.policy->destroy_limit);
-}
-
-static void
 reaper_hello(const struct wire_reaper_hello *hello)
 {
 	struct wire_broker_hello mine;
@@ -399,7 +436,7 @@ reaper_hello(const struct wire_reaper_hello *hello)
 	s.reaper_hello = *hello;
 	s.reaper_here = true;
 	memcpy(mine.build_id, build_id, sizeof(mine.build_id));
-	limit_fill(&mine.destroy_limit);
+	mine.destroy_limit = rate_per_second(&s.policy->destroy_limit);
 	if (channel_send(&s.reaper, WIRE_B2R_HELLO, &mine, 1) < 0)
 		fatal("cannot greet the reaper: %s", strerror(errno));
 	ready_check();
@@ -413,6 +450,7 @@ pong_take(const struct wire_pong *pong)
 	if (pong->nonce <= s.pong_nonce || pong->nonce > s.ping_nonce)
 		fatal("the reaper broke the protocol: an answer to a ping that was not sent");
 	s.pong_nonce = pong->nonce;
+	event_del(s.pong_timer);
 	notify_send("WATCHDOG=1");
 }
 
@@ -426,7 +464,7 @@ reaper_message(const struct wire_view *view)
 		reaper_hello(view->records);
 		break;
 	case WIRE_R2B_RESULT:
-		engine_results(&s.engine, view->records, view->count, mono_now());
+		engine_results(&s.engine, view->records, view->count, clock_now());
 		break;
 	case WIRE_R2B_PONG:
 		pong_take(view->records);
@@ -444,7 +482,7 @@ on_reaper(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	(void)arg;
-	for (unsigned n = 0; n < PACKETS_A_TURN; n++) {
+	for (unsigned n = 0; n < PACKETS_A_TURN && !s.finished; n++) {
 		enum channel_event event = channel_recv(&s.reaper, &view);
 
 		if (event == CHANNEL_EOF) {
@@ -453,6 +491,7 @@ on_reaper(evutil_socket_t fd, short what, void *arg)
 		}
 		if (event == CHANNEL_EMPTY)
 			break;
+		s.reaper_heard = true;
 		reaper_message(&view);
 	}
 	turn_end();
@@ -486,7 +525,7 @@ reload_record(const char *error)
 	struct record_head head;
 	char *out = auditlog_room(&s.log, &head);
 
-	auditlog_made(&s.log, record_config_reload(out, RECORD_MAX, &head, s.args->config, error));
+	auditlog_made(&s.log, record_config_reload(out, RECORD_MAX, &head, s.args->config, mode_name(), error));
 }
 
 static bool
@@ -504,14 +543,10 @@ policy_reload(struct policy *policy, char error[CONFIG_ERROR_MAX])
 static void
 policy_replace(const struct policy *policy)
 {
-	struct wire_limit limit;
-
 	*s.policy = *policy;
 	hold_set();
 	engine_policy_changed(&s.engine);
-	limit_fill(&limit.destroy_limit);
-	if (channel_send(&s.reaper, WIRE_B2R_LIMIT, &limit, 1) < 0)
-		fatal("cannot tell the reaper its new limit: %s", strerror(errno));
+	s.limit_owed = true;
 	log_info("reloaded %s: %u rules", s.args->config, policy->rule_count);
 }
 
@@ -529,8 +564,8 @@ config_reload(void)
 	if (fresh == NULL)
 		fatal("out of memory for a configuration");
 	if (policy_reload(fresh, error)) {
-		reload_record(NULL);
 		policy_replace(fresh);
+		reload_record(NULL);
 	} else {
 		reload_record(error);
 		log_error("%s; the old policy stays", error);
@@ -541,6 +576,7 @@ config_reload(void)
 static void
 reload(void)
 {
+	s.reload_wanted = !s.ready;
 	if (!s.ready || s.stopping)
 		return;
 	auditlog_reopen(&s.log);
@@ -563,6 +599,19 @@ on_signal(evutil_socket_t fd, short what, void *arg)
 	}
 }
 
+/* An answer may wait behind a long row of results: what counts is that the reaper is heard at all. */
+static void
+on_pong_late(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	(void)arg;
+	if (!s.reaper_heard)
+		fatal("the reaper does not answer: the service stops");
+	s.reaper_heard = false;
+	timer_set(s.pong_timer, patience_ns());
+}
+
 static void
 on_patience(evutil_socket_t fd, short what, void *arg)
 {
@@ -570,7 +619,7 @@ on_patience(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	(void)arg;
 	if (s.stopping)
-		finish(0, "ordered");
+		finish(1, "ordered"); /* something was left undone: the record's counts say what */
 	else if (!s.ready)
 		fatal("a role has not said HELLO within %d s", HELLO_PATIENCE_S);
 	else if (engine_full(&s.engine))
@@ -654,6 +703,7 @@ loop_make(void)
 	s.due_timer = event_make(-1, 0, on_turn);
 	s.retry_timer = event_make(-1, 0, on_turn);
 	s.patience_timer = event_make(-1, 0, on_patience);
+	s.pong_timer = event_make(-1, 0, on_pong_late);
 	timer_set(s.patience_timer, HELLO_PATIENCE_S * NS_PER_S);
 }
 
@@ -667,7 +717,7 @@ control_reply(void *context, const char *verb, char *out, size_t size)
 		.config = s.args->config,
 		.kernel = s.kernel,
 		.selftest = selftest_name(s.reaper_hello.selftest),
-		.uptime_ns = mono_now().ns - s.started.ns,
+		.uptime_ns = clock_now().ns - s.started.ns,
 		.ready = s.ready,
 	};
 
@@ -685,7 +735,7 @@ service_open(const struct args *args, struct policy *policy)
 
 	s.args = args;
 	s.policy = policy;
-	s.started = mono_now();
+	s.started = clock_now();
 	if (uname(&uts) == 0)
 		memcpy(s.kernel, uts.release, sizeof(s.kernel));
 	boot_id_read(boot_id, sizeof(boot_id));

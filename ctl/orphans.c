@@ -15,7 +15,6 @@
 struct dump {
 	struct orphans *list;
 	uint32_t states;
-	bool interrupted;
 };
 
 /* Un-accepted connections have inode 0, too, but never one of these states; a subflow of a closing MPTCP
@@ -47,8 +46,6 @@ on_message(const struct nlmsghdr *nlh, void *arg)
 	struct dump *dump = arg;
 	struct diag_row row;
 
-	if ((nlh->nlmsg_flags & NLM_F_DUMP_INTR) != 0)
-		dump->interrupted = true;
 	if (!diag_parse(nlh, nlh->nlmsg_len, &row)) {
 		errno = EBADMSG;
 		return MNL_CB_ERROR;
@@ -74,47 +71,46 @@ family_dump(struct mnl_socket *nl, struct dump *dump, uint16_t family, uint32_t 
 		if (n < 0)
 			return -1;
 		more = mnl_cb_run(buf, (size_t)n, seq, port, on_message, dump);
-		if (more < 0 && errno == EINTR) { /* libmnl's word for NLM_F_DUMP_INTR */
-			dump->interrupted = true;
-			more = MNL_CB_OK;
-		}
 	}
 	return more;
 }
 
-/* Both families, again from the start while the table moved under the dump. */
+/* Both families on a socket of their own: what is left unread of an interrupted dump goes with it. Returns
+ * -1 with errno, EINTR when the table moved under the dump (libmnl's word for NLM_F_DUMP_INTR). */
 static int
-dump_all(struct mnl_socket *nl, struct dump *dump)
+dump_once(struct dump *dump)
 {
-	uint32_t seq = 0;
+	struct mnl_socket *nl = mnl_socket_open2(NETLINK_SOCK_DIAG, SOCK_CLOEXEC);
+	int rc = -1, error;
 
-	for (int i = 0; i < DUMP_TRIES; i++) {
-		dump->list->count = 0;
-		dump->interrupted = false;
-		if (family_dump(nl, dump, AF_INET, ++seq) < 0 || family_dump(nl, dump, AF_INET6, ++seq) < 0)
-			return -1;
-		if (!dump->interrupted)
-			return 0;
-	}
-	log_warning("the table of sockets changed during each of %d looks: the list may be incomplete",
-		DUMP_TRIES);
-	return 0;
+	dump->list->count = 0;
+	if (nl == NULL)
+		return -1;
+	if (mnl_socket_bind(nl, 0, MNL_SOCKET_AUTOPID) == 0 && family_dump(nl, dump, AF_INET, 1) >= 0 &&
+		family_dump(nl, dump, AF_INET6, 2) >= 0)
+		rc = 0;
+	error = errno;
+	mnl_socket_close(nl);
+	errno = error;
+	return rc;
 }
 
 int
 orphans_list(struct orphans *list, uint32_t states)
 {
-	struct mnl_socket *nl = mnl_socket_open2(NETLINK_SOCK_DIAG, SOCK_CLOEXEC);
 	struct dump dump = { .list = list, .states = states };
-	int ret = -1;
+	int rc = -1;
 
 	*list = (struct orphans){ 0 };
-	if (nl == NULL || mnl_socket_bind(nl, 0, MNL_SOCKET_AUTOPID) < 0 || dump_all(nl, &dump) < 0)
-		log_error("cannot list the TCP sockets by sock_diag: %s%s", strerror(errno),
-			errno == ENOENT ? " (is the module tcp_diag loaded?)" : "");
-	else
-		ret = 0;
-	if (nl != NULL)
-		mnl_socket_close(nl);
-	return ret;
+	errno = EINTR;
+	for (int i = 0; i < DUMP_TRIES && rc < 0 && errno == EINTR; i++)
+		rc = dump_once(&dump);
+	if (rc == 0)
+		return 0;
+	log_error("cannot list the TCP sockets by sock_diag: %s%s",
+		errno == EINTR ? "the table changed during each look" : strerror(errno),
+		errno == ENOENT ? " (is the module tcp_diag loaded?)" : "");
+	free(list->rows);
+	list->rows = NULL;
+	return -1;
 }

@@ -90,6 +90,21 @@ log_create_finish(int fd, const char *path, const struct role_ids *broker)
 		fatal("cannot give %s to uid %u: %s", path, broker->uid, strerror(errno));
 }
 
+/* Who owns it can rewrite it. A broker without an account had an id of the dynamic range, perhaps another
+ * one than now. */
+static void
+log_owner_check(const struct stat *st, const char *path, const struct role_ids *broker)
+{
+	bool dynamic = st->st_uid >= IDS_DYNAMIC_FIRST && st->st_uid <= IDS_DYNAMIC_LAST;
+
+	if (st->st_uid != 0 && st->st_uid != broker->uid && !dynamic)
+		fatal("the audit log %s belongs to uid %u, expected root or the broker (%u)", path, st->st_uid,
+			broker->uid);
+	if ((st->st_mode & (S_IWGRP | S_IWOTH)) != 0)
+		log_warning("the audit log %s can be changed by others (mode %04o)", path,
+			st->st_mode & 07777);
+}
+
 void
 files_log_open(struct handles *h, const char *path, const struct role_ids *broker)
 {
@@ -112,6 +127,9 @@ files_log_open(struct handles *h, const char *path, const struct role_ids *broke
 		fatal("cannot write the audit log %s: %s", path, strerror(errno));
 	if (fstat(h->log, &st) < 0 || !S_ISREG(st.st_mode) || st.st_nlink != 1)
 		fatal("the audit log %s must be a regular file with one name", path);
+	log_owner_check(&st, path, broker);
+	if (flock(h->log, LOCK_EX | LOCK_NB) < 0)
+		fatal("another process writes the audit log %s: %s", path, strerror(errno));
 }
 
 static void

@@ -13,9 +13,7 @@
 
 #include "proto/log.h"
 
-#define DYNAMIC_FIRST 61184u
-#define DYNAMIC_LAST  65519u
-#define DYNAMIC_COUNT (DYNAMIC_LAST - DYNAMIC_FIRST + 1)
+#define DYNAMIC_COUNT (IDS_DYNAMIC_LAST - IDS_DYNAMIC_FIRST + 1)
 
 /* Ids in use by anybody: accounts are asked one by one, processes are read once. */
 static bool in_use[DYNAMIC_COUNT];
@@ -34,8 +32,8 @@ processes_mark(void)
 			continue;
 		if (fstatat(dirfd(proc), e->d_name, &st, 0) < 0)
 			continue; /* gone meanwhile */
-		if (st.st_uid >= DYNAMIC_FIRST && st.st_uid <= DYNAMIC_LAST)
-			in_use[st.st_uid - DYNAMIC_FIRST] = true;
+		if (st.st_uid >= IDS_DYNAMIC_FIRST && st.st_uid <= IDS_DYNAMIC_LAST)
+			in_use[st.st_uid - IDS_DYNAMIC_FIRST] = true;
 	}
 	closedir(proc);
 }
@@ -58,14 +56,14 @@ dynamic_choose(const char *name)
 
 	for (unsigned n = 0; n < DYNAMIC_COUNT; n++) {
 		unsigned slot = (start + n) % DYNAMIC_COUNT;
-		uid_t id = DYNAMIC_FIRST + slot;
+		uid_t id = IDS_DYNAMIC_FIRST + slot;
 
 		if (in_use[slot] || getpwuid(id) != NULL || getgrgid(id) != NULL)
 			continue;
 		in_use[slot] = true;
 		return (struct role_ids){ .uid = id, .gid = id };
 	}
-	fatal("no unused id between %u and %u for %s", DYNAMIC_FIRST, DYNAMIC_LAST, name);
+	fatal("no unused id between %u and %u for %s", IDS_DYNAMIC_FIRST, IDS_DYNAMIC_LAST, name);
 }
 
 static struct role_ids

@@ -4,6 +4,10 @@
 
 #include <sys/types.h>
 
+/* systemd's DynamicUser= range. */
+#define IDS_DYNAMIC_FIRST 61184u
+#define IDS_DYNAMIC_LAST  65519u
+
 struct role_ids {
 	uid_t uid;
 	gid_t gid;

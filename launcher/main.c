@@ -315,6 +315,9 @@ main(int argc, char **argv)
 	const char *log_path;
 
 	stdio_ensure();
+	/* Dispositions are inherited, from whoever starts us and by the roles. */
+	signal(SIGCHLD, SIG_DFL);
+	signal(SIGXFSZ, SIG_IGN); /* a full log is an error of write(2), not a death */
 	log_open("eghostbuster", false);
 	options_parse(&opt, argc, argv);
 	if (opt.check_config)

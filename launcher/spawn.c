@@ -32,6 +32,17 @@ spawn_program_open(const char *libexec, const char *name)
 	return fd;
 }
 
+/* Everything above the parking place goes at exec, even what was inherited without CLOEXEC. Before 5.11
+ * one by one. */
+static void
+inherited_close(void)
+{
+	if (syscall(SYS_close_range, FD_PARKING, ~0u, 1u << 2 /* CLOSE_RANGE_CLOEXEC */) == 0)
+		return;
+	for (int fd = FD_PARKING; fd < 65536; fd++)
+		fcntl(fd, F_SETFD, FD_CLOEXEC);
+}
+
 /* Targets may be among the sources' own numbers: all sources are parked first, then placed. The
  * program's descriptor stays parked and closes itself on exec. */
 static int
@@ -57,9 +68,7 @@ fds_place(const struct role *role, int program)
 		if (to > last)
 			last = to;
 	}
-	/* Everything else goes at exec, even what was inherited without CLOEXEC (5.11; CLOEXEC is
-	 * set on all descriptors of our own). */
-	syscall(SYS_close_range, FD_PARKING, ~0u, 1u << 2 /* CLOSE_RANGE_CLOEXEC */);
+	inherited_close();
 	return program;
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "log.h"
 
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -43,10 +44,21 @@ text_escape(const char *text, size_t len, char *out, size_t size)
 	out[o] = '\0';
 }
 
-/* A line is diagnosis, the audit log is the record: when standard error cannot take it (a full pipe, a
- * closed terminal) there is nothing better to do with it. */
+static unsigned long lines_dropped;
+
+/* A line is diagnosis, the audit log is the record: when standard error cannot take it at once (a full
+ * pipe, a stopped terminal) it is dropped and counted, and nothing waits. */
+static bool
+stderr_ready(void)
+{
+	static const struct timespec at_once;
+	struct pollfd pfd = { .fd = STDERR_FILENO, .events = POLLOUT };
+
+	return ppoll(&pfd, 1, &at_once, NULL) == 1 && (pfd.revents & POLLOUT) != 0;
+}
+
 static void
-line_write(enum log_level level, const char *text)
+line_put(enum log_level level, const char *text)
 {
 	char line[2048];
 	int n;
@@ -62,7 +74,24 @@ line_write(enum log_level level, const char *text)
 		line[n - 1] = '\n';
 	}
 	if (write(STDERR_FILENO, line, (size_t)n) < 0)
+		lines_dropped++;
+}
+
+static void
+line_write(enum log_level level, const char *text)
+{
+	char note[80];
+
+	if (!stderr_ready()) {
+		lines_dropped++;
 		return;
+	}
+	if (lines_dropped != 0) {
+		snprintf(note, sizeof(note), "%lu lines were not taken by standard error", lines_dropped);
+		lines_dropped = 0;
+		line_put(LOG_LEVEL_WARNING, note);
+	}
+	line_put(level, text);
 }
 
 static void __attribute__((format(printf, 2, 0)))

@@ -7,7 +7,8 @@
 
 /*
  * One line per call on standard error, by one write(2): no stdio, so that it works behind every
- * role's filter. Where standard error is not a terminal each line starts with "<N>", the syslog
+ * role's filter. Never waits: a line that standard error cannot take at once is counted, and the count
+ * said later. Where standard error is not a terminal each line starts with "<N>", the syslog
  * priority that service managers read. Bytes that could drive a terminal come out as \xNN.
  */
 

@@ -113,7 +113,7 @@ destroy_check(const void *record)
 		return err;
 	if (!all_zero(d->pad, sizeof(d->pad)))
 		return WIRE_ERR_PAD;
-	if (!cookie_valid(d->cookie) || (d->flags & ~(uint32_t)WIRE_DESTROY_TIME_WAIT) != 0)
+	if (!cookie_valid(d->cookie) || (d->states & ~TCP_STATES_RULE) != 0)
 		return WIRE_ERR_VALUE;
 	if (d->state == 0 || d->state > TCP_STATE_NEW_SYN_RECV)
 		return WIRE_ERR_VALUE;

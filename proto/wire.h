@@ -74,6 +74,9 @@ enum tcp_state {
 	(TCP_STATE_BIT(TCP_STATE_FIN_WAIT1) | TCP_STATE_BIT(TCP_STATE_FIN_WAIT2) |                 \
 		TCP_STATE_BIT(TCP_STATE_CLOSING) | TCP_STATE_BIT(TCP_STATE_LAST_ACK))
 
+/* What a rule may name, and a request may end. */
+#define TCP_STATES_RULE (TCP_STATES_ORPHAN | TCP_STATE_BIT(TCP_STATE_TIME_WAIT))
+
 /* A TCP socket's address for inet_diag's exact look-up. The identity is the cookie, never this. */
 struct wire_tuple {
 	uint16_t family;   /* AF_INET or AF_INET6; v4-mapped sockets are AF_INET6 */
@@ -155,16 +158,13 @@ struct wire_broker_hello {
 };
 
 /* B2R: what the broker believes. The reaper compares with its own look-up, then acts. */
-enum wire_destroy_flags {
-	WIRE_DESTROY_TIME_WAIT = 1u << 0, /* a rule names TIME-WAIT; the reaper's argv must, too */
-};
-
 struct wire_destroy {
 	uint64_t ghost; /* the broker's number, returned in the RESULT */
 	uint64_t cookie;
 	struct wire_tuple tuple;
-	uint32_t flags; /* enum wire_destroy_flags */
-	uint8_t state;	/* as last seen; it may have moved forward since */
+	uint32_t states; /* TCP_STATE_BIT(): where the policy says destroy; it may have moved on. TIME-WAIT
+			  * needs the reaper's argv, too */
+	uint8_t state;	 /* as last seen */
 	uint8_t pad[3];
 };
 
@@ -196,7 +196,7 @@ enum wire_result {
 	WIRE_RESULT_DESTROYED = 1,   /* the kernel acknowledged SOCK_DESTROY for this cookie */
 	WIRE_RESULT_GONE = 2,	     /* found once by this reaper, and gone (or TIME-WAIT) since */
 	WIRE_RESULT_REFUSED_LIVE = 3, /* has an inode, or a state that no orphan has */
-	WIRE_RESULT_REFUSED_PROGRESS = 4,
+	WIRE_RESULT_REFUSED_PROGRESS = 4, /* it has moved on to a state the policy leaves alone */
 	WIRE_RESULT_REFUSED_RATE = 5,
 	WIRE_RESULT_OTHER_NETNS = 6,
 	WIRE_RESULT_UNSUPPORTED = 7, /* the self-test did not pass on this kernel */

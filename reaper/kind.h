@@ -21,6 +21,7 @@ enum verdict {
 	VERDICT_RETRY,	     /* may be in the middle of becoming one: look again soon */
 	VERDICT_LIVE,	     /* somebody can reach it: never */
 	VERDICT_GONE,	     /* found once, and nothing to release any more */
+	VERDICT_MOVED,	     /* a ghost still, but not where the broker wants it released */
 	VERDICT_RELEASED,    /* the kernel acknowledged */
 	VERDICT_RATE,	     /* over this reaper's own limit */
 	VERDICT_OTHER_NETNS, /* not ours to look at */

@@ -7,7 +7,7 @@
 
 #include "proto/build_id.h"
 #include "proto/log.h"
-#include "clock.h"
+#include "proto/clock.h"
 
 struct loop {
 	struct channel *channel;
@@ -22,7 +22,8 @@ struct loop {
 static void
 say(struct channel *channel, enum wire_type type, const void *records, size_t count)
 {
-	if (channel_send(channel, type, records, count) < 0)
+	/* A broker that has gone is seen as the end of its channel. */
+	if (channel_send(channel, type, records, count) < 0 && errno != EPIPE && errno != ECONNRESET)
 		fatal("sending %s to the broker: %s", wire_type_name(type), strerror(errno));
 }
 

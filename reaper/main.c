@@ -8,7 +8,7 @@
 #include "proto/channel.h"
 #include "proto/log.h"
 #include "proto/privs.h"
-#include "clock.h"
+#include "proto/clock.h"
 #include "filter.h"
 #include "loop.h"
 #include "netlink.h"

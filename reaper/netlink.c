@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #include "proto/log.h"
-#include "clock.h"
+#include "proto/clock.h"
 
 /* An answer with every attribute of 6.18 is about 400 bytes; the kernel's skb for it is charged
  * with up to 4 KiB. SO_RCVBUFFORCE doubles the number it is given. */

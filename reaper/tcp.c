@@ -81,8 +81,6 @@ enum verdict
 tcp_verdict(const struct kind_scope *scope, const struct wire_destroy *request,
 	const struct diag_row *row)
 {
-	bool time_wait = scope->time_wait && (request->flags & WIRE_DESTROY_TIME_WAIT) != 0;
-
 	if (row->mptcp)
 		return VERDICT_LIVE;
 	if (row->inode != 0)
@@ -92,8 +90,9 @@ tcp_verdict(const struct kind_scope *scope, const struct wire_destroy *request,
 	if (!as_described(scope, request, row))
 		return VERDICT_STALE;
 	if (row->state == TCP_STATE_TIME_WAIT)
-		return time_wait ? VERDICT_ACT : VERDICT_GONE;
-	return VERDICT_ACT;
+		return scope->time_wait && state_in(row->state, request->states) ? VERDICT_ACT :
+										   VERDICT_GONE;
+	return state_in(row->state, request->states) ? VERDICT_ACT : VERDICT_MOVED;
 }
 
 enum wire_peer_notice

@@ -22,6 +22,7 @@ enum verdict tcp_validate(const struct kind_scope *scope, const struct wire_dest
  * - GONE: TIME-WAIT that may not be touched. The ghost is no more than an entry that expires.
  * - LIVE: everything else. Inode 0 in ESTABLISHED, CLOSE-WAIT or SYN-RECV is an accept queue or an
  *   MPTCP subflow (KERNEL 2.2).
+ * - MOVED: an orphan, in a state in which the broker does not want it released.
  * - STALE: an orphan, but with another address or another history than the broker described.
  */
 enum verdict tcp_verdict(const struct kind_scope *scope, const struct wire_destroy *request,

@@ -4,7 +4,7 @@
 #include <errno.h>
 
 #include "proto/log.h"
-#include "clock.h"
+#include "proto/clock.h"
 
 void
 work_add(struct work *w, const struct wire_destroy *request, mono_ns now)
@@ -85,6 +85,7 @@ static const struct answer {
 	[VERDICT_RETRY] = { WIRE_RESULT_REFUSED_LIVE, 0 },
 	[VERDICT_LIVE] = { WIRE_RESULT_REFUSED_LIVE, 0 },
 	[VERDICT_GONE] = { WIRE_RESULT_GONE, 0 },
+	[VERDICT_MOVED] = { WIRE_RESULT_REFUSED_PROGRESS, 0 },
 	[VERDICT_RELEASED] = { WIRE_RESULT_DESTROYED, 0 },
 	[VERDICT_RATE] = { WIRE_RESULT_REFUSED_RATE, 0 },
 	[VERDICT_OTHER_NETNS] = { WIRE_RESULT_OTHER_NETNS, 0 },

@@ -9,32 +9,23 @@
 
 #include "bpf/events.h"
 #include "decode.h"
+#include "proto/clock.h"
 #include "proto/log.h"
-#include "proto/scalars.h"
 
 /* A storm must not keep heartbeats, losses and the stop order waiting: after so many records the
  * ring is left for a moment. */
 #define ROUND_MAX  4096
 #define ROUND_OVER (-ECANCELED)
 
-static uint64_t
-now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * NS_PER_S + (uint64_t)ts.tv_nsec;
-}
-
 static void
 send_records(struct stream *s, enum wire_type type, const void *records, size_t count)
 {
 	if (s->deaf || channel_send(s->channel, type, records, count) == 0)
 		return;
-	s->deaf = s->stopping && (errno == EPIPE || errno == ECONNRESET);
-	if (s->deaf)
-		return;
-	fatal("sending to the broker: %s", strerror(errno));
+	if (errno != EPIPE && errno != ECONNRESET)
+		fatal("sending to the broker: %s", strerror(errno));
+	/* The broker has gone, and with it the order to stop. */
+	s->deaf = s->stopping = true;
 }
 
 static void
@@ -175,13 +166,13 @@ stream_open(struct stream *s, struct channel *channel, const struct tracker_bpf_
 void
 stream_run(struct stream *s)
 {
-	uint64_t now = now_ns();
+	uint64_t now = clock_now().ns;
 
 	s->next_ns = now + s->heartbeat_ns;
 	while (!s->stopping) {
 		s->stopping = stream_wait(s, now);
 		ring_forward(s);
-		now = now_ns();
+		now = clock_now().ns;
 		if (!s->stopping)
 			heartbeat_send(s, now);
 	}

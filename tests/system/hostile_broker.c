@@ -366,7 +366,10 @@ static struct wire_destroy
 request_for(int fd, uint8_t state)
 {
 	static uint64_t ghost;
-	struct wire_destroy d = { .ghost = ++ghost, .state = state, .tuple.netns = netns_now() };
+	struct wire_destroy d = { .ghost = ++ghost,
+		.state = state,
+		.states = TCP_STATES_ORPHAN,
+		.tuple.netns = netns_now() };
 	struct sockaddr_storage local = { 0 }, remote = { 0 };
 	socklen_t llen = sizeof(local), rlen = sizeof(remote), clen = sizeof(d.cookie);
 	char device[IFNAMSIZ] = "";
@@ -559,7 +562,7 @@ time_wait_make(void)
 	p.client = -1;
 	readable(p.server);
 	pair_close(&p);
-	d.flags = WIRE_DESTROY_TIME_WAIT;
+	d.states = TCP_STATES_RULE;
 	return d;
 }
 
@@ -572,10 +575,10 @@ test_time_wait(struct reaper *r)
 	expect(r, &d, WIRE_RESULT_GONE, 0, "TIME-WAIT, allowed by the request only");
 	ok(state_of(&d) == TCP_STATE_TIME_WAIT,
 		"TIME-WAIT, allowed by the request only: untouched");
-	d.flags = 0;
+	d.states = TCP_STATES_ORPHAN;
 	expect(&permitted, &d, WIRE_RESULT_GONE, 0, "TIME-WAIT, allowed by argv only");
 	ok(state_of(&d) == TCP_STATE_TIME_WAIT, "TIME-WAIT, allowed by argv only: untouched");
-	d.flags = WIRE_DESTROY_TIME_WAIT;
+	d.states = TCP_STATES_RULE;
 	silent_end(&permitted, &d, TCP_STATE_TIME_WAIT, "TIME-WAIT, allowed by both");
 	reaper_stop(&permitted, "--time-wait");
 }

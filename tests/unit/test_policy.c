@@ -227,12 +227,47 @@ test_unit_key(void **state)
 	for (size_t i = 0; i < COUNT_OF(globs); i++) {
 		snprintf(rule->unit, sizeof(rule->unit), "%s", globs[i].pattern);
 		snprintf(owner.unit, sizeof(owner.unit), "%s", globs[i].text);
-		owner.flags = WIRE_OWNER_OOM;
 		if (matches() != globs[i].match)
 			fail_msg("'%s' on '%s'", globs[i].pattern, globs[i].text);
-		owner.flags = WIRE_OWNER_UNIT_TRUNCATED; /* it may match by accident */
-		assert_false(matches());
 	}
+}
+
+/* A name that was cut may be any: no rule that destroys takes it for its own, every other does. */
+static void
+test_truncated_unit(void **state)
+{
+	struct rule *rule;
+
+	(void)state;
+	rule = rule_add(RULE_UNIT, ACTION_DESTROY);
+	owner.flags = WIRE_OWNER_UNIT_TRUNCATED;
+	for (size_t i = 0; i < COUNT_OF(globs); i++) {
+		snprintf(rule->unit, sizeof(rule->unit), "%s", globs[i].pattern);
+		snprintf(owner.unit, sizeof(owner.unit), "%s", globs[i].text);
+		rule->action = ACTION_DESTROY;
+		assert_false(matches());
+		rule->action = ACTION_REPORT;
+		assert_true(matches());
+		rule->action = ACTION_IGNORE;
+		assert_true(matches());
+	}
+	rule->keys |= RULE_UID; /* the other keys still count */
+	assert_false(matches());
+}
+
+/* A rule that keeps a unit's ghosts must not be got round by a longer name. */
+static void
+test_truncated_unit_and_a_rule_that_spares(void **state)
+{
+	struct rule *rule;
+
+	(void)state;
+	rule = rule_add(RULE_UNIT, ACTION_REPORT);
+	snprintf(rule->unit, sizeof(rule->unit), "precious*");
+	rule_add(0, ACTION_DESTROY);
+	assert_int_equal(policy_decide(&policy, &subject, 0).verdict, VERDICT_DESTROY);
+	owner.flags = WIRE_OWNER_UNIT_TRUNCATED;
+	assert_int_equal(policy_decide(&policy, &subject, 0).verdict, VERDICT_REPORT);
 }
 
 /* A cut unit is no reason not to match by other keys. */
@@ -604,6 +639,8 @@ main(void)
 		cmocka_unit_test_setup(test_local_port_key, setup),
 		cmocka_unit_test_setup(test_comm_key, setup),
 		cmocka_unit_test_setup(test_unit_key, setup),
+		cmocka_unit_test_setup(test_truncated_unit, setup),
+		cmocka_unit_test_setup(test_truncated_unit_and_a_rule_that_spares, setup),
 		cmocka_unit_test_setup(test_truncated_unit_and_other_keys, setup),
 		cmocka_unit_test_setup(test_names_of_any_bytes, setup),
 		cmocka_unit_test_setup(test_unknown_owner, setup),

@@ -228,7 +228,6 @@ static void
 test_stop_and_lost(void **state)
 {
 	const struct record_counts counts = { .ghosts = 1,
-		.decided_destroy = 99,
 		.destroyed = 2,
 		.gone = 3,
 		.refused = 4,
@@ -238,6 +237,7 @@ test_stop_and_lost(void **state)
 		.ignored = 8,
 		.waiting = 9,
 		.unanswered = 13,
+		.unsent = 14,
 		.lost_orphans = 10,
 		.lost_exits = 11,
 		.lost_stamps = 12 };
@@ -249,9 +249,15 @@ test_stop_and_lost(void **state)
 			     "\"eghostbuster.count.refused\":4,\"eghostbuster.count.failed\":5,"
 			     "\"eghostbuster.count.observed\":6,\"eghostbuster.count.reported\":7,"
 			     "\"eghostbuster.count.ignored\":8,\"eghostbuster.count.waiting\":9,"
-			     "\"eghostbuster.count.unanswered\":13" LOST);
+			     "\"eghostbuster.count.unanswered\":13,\"eghostbuster.count.unsent\":"
+			     "14" LOST);
 	line_expect(record_lost(out, RECORD_MAX, &head, &counts), HEAD("lost") LOST);
 }
+
+#define OUTCOME(outcome)	",\"event.outcome\":\"" outcome "\""
+#define MODE(mode)		",\"eghostbuster.mode\":\"" mode "\""
+#define ERROR(text)		",\"error.message\":\"" text "\""
+#define RELOADED(outcome, mode) OUTCOME(outcome) ",\"eghostbuster.config\":\"etc\"" MODE(mode)
 
 static void
 test_log_and_reload(void **state)
@@ -259,13 +265,12 @@ test_log_and_reload(void **state)
 	(void)state;
 	line_expect(record_log(out, RECORD_MAX, &head, "log-open", "rotated"),
 		HEAD("log-open") ",\"event.reason\":\"rotated\"}\n");
-	line_expect(record_config_reload(out, RECORD_MAX, &head, "/etc/c", NULL),
-		HEAD("config-reload") ",\"event.outcome\":\"success\",\"eghostbuster.config\":\"/"
-				      "etc/c\"}\n");
-	line_expect(record_config_reload(out, RECORD_MAX, &head, "/etc/c", "/etc/c:1: 'x'"),
-		HEAD("config-reload") ",\"event.outcome\":\"failure\",\"eghostbuster.config\":\"/"
-				      "etc/c\","
-				      "\"error.message\":\"/etc/c:1: 'x'\"}\n");
+	line_expect(record_config_reload(out, RECORD_MAX, &head, "etc", "enforce", NULL),
+		HEAD("config-reload") RELOADED("success", "enforce") "}\n");
+	line_expect(record_config_reload(out, RECORD_MAX, &head, "etc", "observe", "etc:1: x"),
+		HEAD("config-reload") RELOADED("failure", "observe") ERROR("etc:1: x") "}\n");
+	line_expect(record_config_reload(out, RECORD_MAX, &head, NULL, "observe", "x"),
+		HEAD("config-reload") OUTCOME("failure") MODE("observe") ERROR("x") "}\n");
 }
 
 /* ---- the worst there is ---- */
@@ -368,7 +373,8 @@ test_hostile_reload_fits(void **state)
 		memset(error, 'e', sizeof(error) - 1);
 		memset(error, byte, 198);
 		error[sizeof(error) - 1] = '\0';
-		json_decref(parsed(record_config_reload(out, RECORD_MAX, &head, path, error)));
+		json_decref(parsed(
+			record_config_reload(out, RECORD_MAX, &head, path, "enforce", error)));
 	}
 }
 

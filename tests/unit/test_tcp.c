@@ -37,6 +37,7 @@ static struct wire_destroy
 request_make(uint8_t state)
 {
 	return (struct wire_destroy){
+		.states = TCP_STATES_ORPHAN,
 		.ghost = 1, .cookie = COOKIE, .tuple = tuple, .state = state
 	};
 }
@@ -104,8 +105,10 @@ test_validate(void **state)
 
 /* I1 once more, written down independently: when may a row ever be acted upon? */
 static bool
-may_act(const struct diag_row *row, bool time_wait)
+may_act(const struct diag_row *row, bool time_wait, uint32_t states)
 {
+	if (row->state >= 32 || (states >> row->state & 1) == 0)
+		return false;
 	if (row->inode != 0 || row->mptcp)
 		return false;
 	if (row->timer == 3)
@@ -120,13 +123,13 @@ static unsigned acts, looks;
 static void
 check_one(const struct diag_row *row, const struct wire_destroy *r, const struct kind_scope *s)
 {
-	bool time_wait = s->time_wait && (r->flags & WIRE_DESTROY_TIME_WAIT) != 0;
+	bool time_wait = s->time_wait;
 	enum verdict v = tcp_verdict(s, r, row);
 
 	looks++;
 	acts += v == VERDICT_ACT;
 	if (v == VERDICT_ACT)
-		assert_true(may_act(row, time_wait));
+		assert_true(may_act(row, time_wait, r->states));
 	if (row->inode != 0)
 		assert_int_equal(
 			v, orphan_state(row->state) && !row->mptcp ? VERDICT_RETRY : VERDICT_LIVE);
@@ -145,8 +148,10 @@ check_claims(const struct diag_row *row)
 
 		check_one(row, &r, &scope);
 		check_one(row, &r, &scope_tw);
-		r.flags = WIRE_DESTROY_TIME_WAIT;
+		r.states = TCP_STATES_RULE;
 		check_one(row, &r, &scope);
+		check_one(row, &r, &scope_tw);
+		r.states = TCP_STATE_BIT(TCP_STATE_LAST_ACK);
 		check_one(row, &r, &scope_tw);
 	}
 }
@@ -208,9 +213,26 @@ test_verdict_time_wait(void **state)
 	(void)state;
 	assert_int_equal(tcp_verdict(&scope, &r, &row), VERDICT_GONE);
 	assert_int_equal(tcp_verdict(&scope_tw, &r, &row), VERDICT_GONE);
-	r.flags = WIRE_DESTROY_TIME_WAIT;
+	r.states = TCP_STATES_RULE;
 	assert_int_equal(tcp_verdict(&scope, &r, &row), VERDICT_GONE);
 	assert_int_equal(tcp_verdict(&scope_tw, &r, &row), VERDICT_ACT);
+}
+
+/* A rule for where it was does not speak for where it is now. */
+static void
+test_verdict_moved(void **state)
+{
+	struct diag_row row = mini_make(TCP_STATE_FIN_WAIT2);
+	struct wire_destroy r = request_make(TCP_STATE_FIN_WAIT1);
+
+	(void)state;
+	assert_int_equal(tcp_verdict(&scope, &r, &row), VERDICT_ACT);
+	r.states = TCP_STATE_BIT(TCP_STATE_FIN_WAIT1);
+	assert_int_equal(tcp_verdict(&scope, &r, &row), VERDICT_MOVED);
+	row = row_make(TCP_STATE_FIN_WAIT1);
+	assert_int_equal(tcp_verdict(&scope, &r, &row), VERDICT_ACT);
+	r.states = 0;
+	assert_int_equal(tcp_verdict(&scope, &r, &row), VERDICT_MOVED);
 }
 
 /* The accept queue as it was seen on 6.18: inode 0, shutdown 0 or 1. */
@@ -463,6 +485,7 @@ main(void)
 		cmocka_unit_test(test_verdict_all),
 		cmocka_unit_test(test_verdict_orphans),
 		cmocka_unit_test(test_verdict_time_wait),
+		cmocka_unit_test(test_verdict_moved),
 		cmocka_unit_test(test_verdict_accept_queue),
 		cmocka_unit_test(test_verdict_not_closed),
 		cmocka_unit_test(test_verdict_stale),

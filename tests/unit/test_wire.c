@@ -84,7 +84,7 @@ destroy_make(void *record)
 	*(struct wire_destroy *)record = (struct wire_destroy){ .ghost = 42,
 		.cookie = 0x1007,
 		.tuple = some_tuple(),
-		.flags = WIRE_DESTROY_TIME_WAIT,
+		.states = TCP_STATES_RULE,
 		.state = TCP_STATE_FIN_WAIT2 };
 }
 
@@ -403,7 +403,6 @@ test_tuple_family(void **state)
 
 #define FIELD(s, f) offsetof(struct s, f), sizeof(((struct s *)0)->f)
 #define OWNER(s, f) offsetof(struct s, owner.f), sizeof(((struct s *)0)->owner.f)
-#define NEXT_BIT    (1u << 1) /* behind WIRE_DESTROY_TIME_WAIT */
 
 static const struct value {
 	enum wire_type type;
@@ -453,9 +452,11 @@ static const struct value {
 	{ WIRE_B2R_DESTROY, FIELD(wire_destroy, cookie), 1, true },
 	{ WIRE_B2R_DESTROY, FIELD(wire_destroy, cookie), UINT64_MAX - 1, true },
 	{ WIRE_B2R_DESTROY, FIELD(wire_destroy, cookie), UINT64_MAX, false },
-	{ WIRE_B2R_DESTROY, FIELD(wire_destroy, flags), 0, true },
-	{ WIRE_B2R_DESTROY, FIELD(wire_destroy, flags), NEXT_BIT, false },
-	{ WIRE_B2R_DESTROY, FIELD(wire_destroy, flags), 1u << 31, false },
+	{ WIRE_B2R_DESTROY, FIELD(wire_destroy, states), 0, true },
+	{ WIRE_B2R_DESTROY, FIELD(wire_destroy, states), 0xa70, true },
+	{ WIRE_B2R_DESTROY, FIELD(wire_destroy, states), 1u << 1, false },
+	{ WIRE_B2R_DESTROY, FIELD(wire_destroy, states), 1u << 10, false },
+	{ WIRE_B2R_DESTROY, FIELD(wire_destroy, states), 1u << 31, false },
 	{ WIRE_B2R_DESTROY, FIELD(wire_destroy, ghost), 0, true },
 
 	{ WIRE_R2B_HELLO, FIELD(wire_reaper_hello, netns), 0, false },
@@ -687,7 +688,7 @@ destroy_holds(const struct wire_destroy *d)
 {
 	tuple_holds(&d->tuple);
 	assert_true(d->cookie + 1 >= 2);
-	assert_true(d->flags < 2 && d->state >= 1 && d->state <= 12);
+	assert_true((d->states & ~0xa70u) == 0 && d->state >= 1 && d->state <= 12);
 	assert_true((d->pad[0] | d->pad[1] | d->pad[2]) == 0);
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef REAPER_CLOCK_H
-#define REAPER_CLOCK_H
+#ifndef PROTO_CLOCK_H
+#define PROTO_CLOCK_H
 
 #include <time.h>
 
