@@ -51,6 +51,7 @@ class Service:
         self.log_folder = folder / "log"
         self.control = folder / "control.sock"
         self.stderr_path = folder / "stderr"
+        self.stderr_to = None  # a descriptor to use instead of the file
         self.process = self.audit = self.pidfd = self.notify = None
         self.log_folder.mkdir(mode=0o755)
 
@@ -80,7 +81,8 @@ class Service:
         self.audit = self.audit or audit.AuditLog(self.log_path)
         environment = dict(os.environ, NOTIFY_SOCKET=str(notify_path))
         with open(self.stderr_path, "wb") as stderr:
-            self.process = subprocess.Popen([*prefix, *self.command(*args)], stderr=stderr,
+            self.process = subprocess.Popen([*prefix, *self.command(*args)],
+                                            stderr=stderr if self.stderr_to is None else self.stderr_to,
                                             stdin=subprocess.DEVNULL, env=environment)
         if self.pidfd is not None:
             os.close(self.pidfd)
