@@ -61,7 +61,7 @@ struct event_orphan {
 	__u16 dst_port; /* host order */
 	__u8 state;	/* the state entered, or with EVENT_ORPHAN_CLOSED the one it was in */
 	__u8 flags;	/* enum event_orphan_flags */
-	__u8 src[16]; /* network order; IPv4 in the first four bytes, the rest zero */
+	__u8 src[16];	/* network order; IPv4 in the first four bytes, the rest zero */
 	__u8 dst[16];
 	struct event_owner owner;
 };

@@ -10,7 +10,8 @@ enum broker_verb {
 	VERB_LOG_PATH, /* print where the audit log goes */
 };
 
-/* What the launcher says on the command line; everything else comes as descriptors (proto/fds.h). */
+/* What the launcher says on the command line; everything else comes as descriptors (proto/fds.h).
+ */
 struct args {
 	enum broker_verb verb;
 	const char *config;    /* path for messages, NULL: built-in policy */

@@ -40,7 +40,8 @@ torn_line_end(struct auditlog *log)
 		room_ensure(log, 1);
 		memmove(log->buffer + 1, log->buffer, log->used++);
 		log->buffer[0] = '\n';
-		log_warning("%s ends in the middle of a record: an earlier run was cut off there", log->path);
+		log_warning("%s ends in the middle of a record: an earlier run was cut off there",
+			log->path);
 	}
 }
 
@@ -78,14 +79,15 @@ static bool
 flush_failed(struct auditlog *log, int error)
 {
 	if (!log->failing)
-		log_error("cannot write the audit log %s: %s; nothing is destroyed until it can be written",
+		log_error("cannot write the audit log %s: %s; nothing is destroyed until it can be "
+			  "written",
 			log->path, strerror(error));
 	log->failing = true;
 	return false;
 }
 
-/* Whole records that got out are forgotten. One that got out in part is kept whole, for another file may
- * have to take it; this one gets the rest only. */
+/* Whole records that got out are forgotten. One that got out in part is kept whole, for another
+ * file may have to take it; this one gets the rest only. */
 static void
 written_forget(struct auditlog *log, size_t done)
 {
@@ -148,13 +150,15 @@ auditlog_reopen(struct auditlog *log)
 	int fd = successor_open(log);
 
 	if (fd < 0) {
-		log_error("cannot open %s as uid %u: %s; records go on to the file that was there before",
+		log_error("cannot open %s as uid %u: %s; records go on to the file that was there "
+			  "before",
 			log->path, getuid(), strerror(errno));
 		return false;
 	}
 	if (fstat(fd, &now) < 0 || fstat(log->fd, &old) < 0 || !S_ISREG(now.st_mode) ||
 		now.st_nlink != 1) {
-		log_error("%s is not a regular file with one name; records go on to the file before it",
+		log_error("%s is not a regular file with one name; records go on to the file "
+			  "before it",
 			log->path);
 		close(fd);
 		return false;

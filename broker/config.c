@@ -84,7 +84,8 @@ audit_log_set(struct parser *p, const char *value)
 	size_t len = strlen(value);
 
 	if (value[0] != '/' || value[len - 1] == '/' || len >= sizeof(p->policy->audit_log))
-		return parser_fail(p, p->line, "audit_log = %s: expected the absolute path of a file", value);
+		return parser_fail(
+			p, p->line, "audit_log = %s: expected the absolute path of a file", value);
 	memcpy(p->policy->audit_log, value, len + 1);
 	return true;
 }
@@ -93,8 +94,8 @@ static bool
 rate_set(struct parser *p, const char *key, const char *value, struct rate *rate)
 {
 	if (!rate_parse(value, rate))
-		return parser_fail(p, p->line, "%s = %s: expected a rate such as 50000/s or 200000/min", key,
-			value);
+		return parser_fail(p, p->line,
+			"%s = %s: expected a rate such as 50000/s or 200000/min", key, value);
 	return true;
 }
 
@@ -115,7 +116,8 @@ duration_set(struct parser *p, const char *key, const char *value, uint64_t *ns)
 {
 	if (!duration_parse(value, ns))
 		return parser_fail(p, p->line,
-			"%s = %s: expected a duration such as 500ms, 30s, 5min, 2h or 1d", key, value);
+			"%s = %s: expected a duration such as 500ms, 30s, 5min, 2h or 1d", key,
+			value);
 	return true;
 }
 
@@ -137,7 +139,8 @@ action_set(struct parser *p, const char *value)
 	unsigned v;
 
 	if (!named_find(NAMED(actions), value, &v))
-		return parser_fail(p, p->line, "action = %s: expected destroy, report or ignore", value);
+		return parser_fail(
+			p, p->line, "action = %s: expected destroy, report or ignore", value);
 	p->rule->action = (enum policy_action)v;
 	return true;
 }
@@ -162,12 +165,13 @@ words_set(struct parser *p, const char *key, const char *value, uint32_t (*word_
 	const char *word;
 
 	snprintf(words, sizeof(words), "%s", value);
-	for (word = strtok_r(words, " \t", &save); word != NULL; word = strtok_r(NULL, " \t", &save)) {
+	for (word = strtok_r(words, " \t", &save); word != NULL;
+		word = strtok_r(NULL, " \t", &save)) {
 		uint32_t bit = word_bit(word);
 
 		if (bit == 0)
-			return parser_fail(p, p->line, "%s: '%s' is none; expected some of %s", key, word,
-				expected);
+			return parser_fail(p, p->line, "%s: '%s' is none; expected some of %s", key,
+				word, expected);
 		if ((*mask & bit) != 0)
 			return parser_fail(p, p->line, "%s: '%s' is named twice", key, word);
 		*mask |= bit;
@@ -221,7 +225,8 @@ static bool
 pattern_set(struct parser *p, const char *key, const char *value, char out[PATTERN_MAX])
 {
 	if (strlen(value) >= PATTERN_MAX)
-		return parser_fail(p, p->line, "%s: a pattern of more than %u bytes", key, PATTERN_MAX - 1);
+		return parser_fail(
+			p, p->line, "%s: a pattern of more than %u bytes", key, PATTERN_MAX - 1);
 	strcpy(out, value);
 	return true;
 }
@@ -258,7 +263,8 @@ uid_set(struct parser *p, const char *value)
 	uint64_t uid;
 
 	if (!number_parse(&text, UINT32_MAX - 1, &uid) || *text != '\0')
-		return parser_fail(p, p->line, "uid = %s: expected a number, 0 to 4294967294", value);
+		return parser_fail(
+			p, p->line, "uid = %s: expected a number, 0 to 4294967294", value);
 	p->rule->uid = (uint32_t)uid;
 	return true;
 }
@@ -276,8 +282,8 @@ local_port_set(struct parser *p, const char *value)
 		good = number_parse(&text, 65535, &last);
 	}
 	if (!good || *text != '\0' || first == 0 || last < first)
-		return parser_fail(p, p->line, "local_port = %s: expected a port or a range such as 8000-8099",
-			value);
+		return parser_fail(p, p->line,
+			"local_port = %s: expected a port or a range such as 8000-8099", value);
 	p->rule->port_first = (uint16_t)first;
 	p->rule->port_last = (uint16_t)last;
 	return true;
@@ -324,15 +330,19 @@ remote_set(struct parser *p, const char *value)
 		good = number_parse(&slash, max_bits, &bits) && *slash == '\0';
 	}
 	if (!good)
-		return parser_fail(p, p->line, "remote = %s: expected an address or a network such as "
-			"10.0.0.0/8 or fd00::/8", value);
+		return parser_fail(p, p->line,
+			"remote = %s: expected an address or a network such as "
+			"10.0.0.0/8 or fd00::/8",
+			value);
 	p->rule->remote_bits = (uint8_t)(bits + (128 - max_bits));
 	if (!host_bits_zero(p->rule->remote, p->rule->remote_bits))
-		return parser_fail(p, p->line, "remote = %s: bits are set behind the prefix", value);
+		return parser_fail(
+			p, p->line, "remote = %s: bits are set behind the prefix", value);
 	return true;
 }
 
-/* ---- keys and sections ------------------------------------------------------------------------- */
+/* ---- keys and sections -------------------------------------------------------------------------
+ */
 
 struct key {
 	const char *name;
@@ -373,7 +383,8 @@ key_apply(struct parser *p, const struct key *keys, size_t count, uint32_t *seen
 			return parser_fail(p, p->line, "'%s' is there twice in this section", name);
 		if (*value == '\0')
 			return parser_fail(p, p->line, "'%s' has no value", name);
-		if (*value == ';') /* behind a space it would be a comment: printed, it would not parse back */
+		if (*value == ';') /* behind a space it would be a comment: printed, it would not
+				      parse back */
 			return parser_fail(p, p->line, "'%s' begins with a ';'", name);
 		*seen |= keys[i].bit;
 		return keys[i].set(p, value);
@@ -385,7 +396,8 @@ key_apply(struct parser *p, const struct key *keys, size_t count, uint32_t *seen
 static bool
 rule_name_valid(const char *name)
 {
-	size_t len = strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-");
+	size_t len =
+		strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-");
 
 	return len != 0 && name[len] == '\0' && len < RULE_NAME_MAX;
 }
@@ -397,11 +409,13 @@ rule_begin(struct parser *p, const char *name)
 
 	if (!rule_name_valid(name))
 		return parser_fail(p, p->header_line,
-			"a rule's name is made of letters, digits, '_', '.' and '-', found '%s'", name);
+			"a rule's name is made of letters, digits, '_', '.' and '-', found '%s'",
+			name);
 	for (unsigned i = 0; i < policy->rule_count; i++) {
 		if (strcmp(policy->rules[i].name, name) == 0)
-			return parser_fail(p, p->header_line, "the rule '%s' is there twice, first in line %u",
-				name, policy->rules[i].line);
+			return parser_fail(p, p->header_line,
+				"the rule '%s' is there twice, first in line %u", name,
+				policy->rules[i].line);
 	}
 	if (policy->rule_count == POLICY_RULES_MAX)
 		return parser_fail(p, p->header_line, "more than %u rules", POLICY_RULES_MAX);
@@ -423,7 +437,7 @@ section_begin(struct parser *p, const char *section)
 			"unknown section [%s]; expected [daemon] or [rule NAME]", section);
 	} else {
 		good = !p->daemon_seen ||
-			parser_fail(p, p->header_line, "the section [daemon] is there twice");
+		       parser_fail(p, p->header_line, "the section [daemon] is there twice");
 		p->daemon_seen = true;
 		p->rule = NULL;
 	}
@@ -445,11 +459,12 @@ ini_key(void *user, const char *section, const char *name, const char *value)
 	if (p->rule == NULL)
 		return key_apply(p, daemon_keys, sizeof(daemon_keys) / sizeof(daemon_keys[0]),
 			&p->daemon_keys, name, value);
-	return key_apply(p, rule_keys, sizeof(rule_keys) / sizeof(rule_keys[0]), &p->rule->keys, name,
-		value);
+	return key_apply(p, rule_keys, sizeof(rule_keys) / sizeof(rule_keys[0]), &p->rule->keys,
+		name, value);
 }
 
-/* ---- lines ------------------------------------------------------------------------------------- */
+/* ---- lines -------------------------------------------------------------------------------------
+ */
 
 static bool
 header_note(struct parser *p, const char *line, size_t len)
@@ -461,7 +476,8 @@ header_note(struct parser *p, const char *line, size_t len)
 	if (close == NULL || memchr(line, ';', (size_t)(close - line)) != NULL)
 		return parser_fail(p, p->line, "a section needs its ']' and has no ';'");
 	if ((size_t)(close - line) - 1 > INI_SECTION_MAX)
-		return parser_fail(p, p->line, "a section name of more than %u bytes", INI_SECTION_MAX);
+		return parser_fail(
+			p, p->line, "a section name of more than %u bytes", INI_SECTION_MAX);
 	for (rest = close + 1; rest < end && isspace((unsigned char)*rest); rest++)
 		;
 	if (rest < end && *rest != ';') /* the library would pass over it without a word */
@@ -476,12 +492,13 @@ line_check(struct parser *p, const char *line, size_t len, size_t room)
 	if (memchr(line, '\0', len) != NULL)
 		return parser_fail(p, p->line, "a NUL byte");
 	if (len + 2 > room)
-		return parser_fail(p, p->line, "a line of %zu bytes, expected at most %zu", len, room - 2);
+		return parser_fail(
+			p, p->line, "a line of %zu bytes, expected at most %zu", len, room - 2);
 	return len == 0 || line[0] != '[' || header_note(p, line, len);
 }
 
-/* ini_reader: one line a call, like fgets(). Indentation is taken away, since the library would read an
- * indented "key = value" as more of the value above it. */
+/* ini_reader: one line a call, like fgets(). Indentation is taken away, since the library would
+ * read an indented "key = value" as more of the value above it. */
 static char *
 ini_line(char *out, int size, void *stream)
 {
@@ -517,12 +534,16 @@ rule_complete(struct parser *p, const struct rule *rule)
 	if ((rule->keys & RULE_ACTION) == 0)
 		return parser_fail(p, rule->line, "the rule '%s' has no action", rule->name);
 	if (rule->action != ACTION_DESTROY && (rule->keys & (RULE_GRACE | RULE_REQUIRE)) != 0)
-		return parser_fail(p, rule->line, "the rule '%s' destroys nothing: grace and require have no "
-			"meaning there", rule->name);
+		return parser_fail(p, rule->line,
+			"the rule '%s' destroys nothing: grace and require have no "
+			"meaning there",
+			rule->name);
 	if (rule->action == ACTION_DESTROY && rule->require == REQUIRE_NONE &&
 		(rule->keys & RULE_REQUIRE) != 0 && (exits & EXIT_BITS_ORDERLY) != 0)
-		return parser_fail(p, rule->line, "the rule '%s' may not say require = none: it covers exits "
-			"closed, error or clean, whose data in flight is still the peer's", rule->name);
+		return parser_fail(p, rule->line,
+			"the rule '%s' may not say require = none: it covers exits "
+			"closed, error or clean, whose data in flight is still the peer's",
+			rule->name);
 	return true;
 }
 
@@ -544,8 +565,9 @@ bool
 config_parse(const char *path, const char *text, size_t len, struct policy *policy,
 	char error[CONFIG_ERROR_MAX])
 {
-	struct parser p = { .path = path, .text = text, .end = text + len, .policy = policy,
-		.error = error };
+	struct parser p = {
+		.path = path, .text = text, .end = text + len, .policy = policy, .error = error
+	};
 	int rc;
 
 	error[0] = '\0';
@@ -559,7 +581,8 @@ config_parse(const char *path, const char *text, size_t len, struct policy *poli
 	return error[0] == '\0' && policy_complete(&p);
 }
 
-/* ---- printing ---------------------------------------------------------------------------------- */
+/* ---- printing ----------------------------------------------------------------------------------
+ */
 
 struct printer {
 	char *out;
@@ -567,8 +590,7 @@ struct printer {
 	bool full;
 };
 
-static void __attribute__((format(printf, 2, 3)))
-put(struct printer *o, const char *fmt, ...)
+static void __attribute__((format(printf, 2, 3))) put(struct printer *o, const char *fmt, ...)
 {
 	size_t room = o->size - o->used;
 	va_list ap;
@@ -612,7 +634,8 @@ remote_print(struct printer *o, const struct rule *rule)
 	bool v4 = rule->remote_bits >= 96 && memcmp(rule->remote, mapped, 12) == 0;
 	char text[INET6_ADDRSTRLEN];
 
-	inet_ntop(v4 ? AF_INET : AF_INET6, v4 ? rule->remote + 12 : rule->remote, text, sizeof(text));
+	inet_ntop(
+		v4 ? AF_INET : AF_INET6, v4 ? rule->remote + 12 : rule->remote, text, sizeof(text));
 	put(o, "remote = %s/%u\n", text, v4 ? rule->remote_bits - 96u : rule->remote_bits);
 }
 
@@ -665,7 +688,8 @@ config_print(const struct policy *policy, char *out, size_t size)
 	put(&o,
 		"[daemon]\nmode = %s\naudit_log = %s\ndestroy_limit = %s\nunit_limit = %s\n"
 		"breaker_hold = %s\n",
-		policy->mode == MODE_ENFORCE ? "enforce" : "observe", policy->audit_log, limit, unit, hold);
+		policy->mode == MODE_ENFORCE ? "enforce" : "observe", policy->audit_log, limit,
+		unit, hold);
 	for (unsigned i = 0; i < policy->rule_count; i++)
 		rule_print(&o, &policy->rules[i]);
 	return o.full ? 0 : o.used;

@@ -13,16 +13,16 @@
 #define CONFIG_ERROR_MAX 512u
 
 /*
- * Reads len bytes of text into *policy. path is for messages only. On failure returns false, leaves *policy
- * undefined and writes one line to error: "PATH:LINE: what was found; what was expected". Unknown keys and
- * sections, duplicates, bad values, lines longer than the library takes, NUL bytes and a file without
- * rules are errors.
+ * Reads len bytes of text into *policy. path is for messages only. On failure returns false, leaves
+ * *policy undefined and writes one line to error: "PATH:LINE: what was found; what was expected".
+ * Unknown keys and sections, duplicates, bad values, lines longer than the library takes, NUL bytes
+ * and a file without rules are errors.
  */
 bool config_parse(const char *path, const char *text, size_t len, struct policy *policy,
 	char error[CONFIG_ERROR_MAX]);
 
-/* Writes the whole effective configuration as text that config_parse() reads back to the same policy.
- * Returns the length, 0 when size is too small. */
+/* Writes the whole effective configuration as text that config_parse() reads back to the same
+ * policy. Returns the length, 0 when size is too small. */
 size_t config_print(const struct policy *policy, char *out, size_t size);
 
 #endif

@@ -121,7 +121,8 @@ client_arrives(evutil_socket_t listener, short what, void *arg)
 	if (fd < 0)
 		return; /* gone again, or no descriptor left: the next turn tries again */
 	if (!peer_allowed(fd)) {
-		static const char refused[] = "{\"error\":\"permission denied: only root may ask\"}\n";
+		static const char refused[] =
+			"{\"error\":\"permission denied: only root may ask\"}\n";
 
 		send(fd, refused, sizeof(refused) - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
 		close(fd);

@@ -42,8 +42,9 @@ engine_lost_record(struct engine *e)
 	if (!e->lost_news)
 		return;
 	e->lost_news = false;
-	log_warning("events were lost since the start: %" PRIu64 " orphans, %" PRIu64 " exits, %" PRIu64
-		    " stamps", c->lost_orphans, c->lost_exits, c->lost_stamps);
+	log_warning("events were lost since the start: %" PRIu64 " orphans, %" PRIu64
+		    " exits, %" PRIu64 " stamps",
+		c->lost_orphans, c->lost_exits, c->lost_stamps);
 	out = auditlog_room(e->log, &head);
 	auditlog_made(e->log, record_lost(out, RECORD_MAX, &head, c));
 }
@@ -74,7 +75,8 @@ engine_lost(struct engine *e, const struct wire_lost *lost)
 	e->lost_news = true;
 }
 
-/* ---- decisions --------------------------------------------------------------------------------- */
+/* ---- decisions ---------------------------------------------------------------------------------
+ */
 
 static uint64_t
 ghost_age(const struct ghost *ghost, mono_ns now)
@@ -85,8 +87,9 @@ ghost_age(const struct ghost *ghost, mono_ns now)
 static struct record_owner
 owner_view(const struct owner *owner, enum exit_class exit)
 {
-	return (struct record_owner){ .process = &owner->process, .entity_id = owner->entity_id,
-		.exit = exit };
+	return (struct record_owner){
+		.process = &owner->process, .entity_id = owner->entity_id, .exit = exit
+	};
 }
 
 /* The `exit` record is written when an entity's first ghost is. */
@@ -105,7 +108,8 @@ exit_record(struct engine *e, struct owner *owner)
 }
 
 static void
-decide_record(struct engine *e, const struct ghost *ghost, const struct decision *decision, mono_ns now)
+decide_record(
+	struct engine *e, const struct ghost *ghost, const struct decision *decision, mono_ns now)
 {
 	struct record_owner owner = owner_view(ghost->owner, ghost->exit);
 	struct record_ghost view = {
@@ -226,10 +230,11 @@ fresh_decide(struct engine *e, mono_ns now)
 		ghost_handle(e, ghost, now);
 }
 
-/* ---- requests ---------------------------------------------------------------------------------- */
+/* ---- requests ----------------------------------------------------------------------------------
+ */
 
-/* In which states the policy would destroy this ghost: the reaper may find it further on than the rule that
- * matched. TIME-WAIT counts only where a rule names it. */
+/* In which states the policy would destroy this ghost: the reaper may find it further on than the
+ * rule that matched. TIME-WAIT counts only where a rule names it. */
 static uint32_t
 request_states(const struct engine *e, const struct ghost *ghost, mono_ns now)
 {
@@ -256,7 +261,7 @@ batch_fill(const struct engine *e, struct wire_destroy batch[WIRE_BATCH_MAX], mo
 	const struct ghost *ghost;
 	size_t n = 0;
 
-	TAILQ_FOREACH(ghost, &e->ghosts.queues[GHOST_DECIDED], queue) {
+	TAILQ_FOREACH (ghost, &e->ghosts.queues[GHOST_DECIDED], queue) {
 		if (n == WIRE_BATCH_MAX)
 			break;
 		batch[n++] = (struct wire_destroy){
@@ -282,11 +287,13 @@ requests_send(struct engine *e, mono_ns now)
 			if (errno == EAGAIN)
 				return true;
 			if (errno == EPIPE || errno == ECONNRESET)
-				return false; /* the loop sees the reaper's end and stops the service */
+				return false; /* the loop sees the reaper's end and stops the
+						 service */
 			fatal("cannot send to the reaper: %s", strerror(errno));
 		}
 		while (n-- > 0)
-			ghosts_move(&e->ghosts, TAILQ_FIRST(&e->ghosts.queues[GHOST_DECIDED]), GHOST_SENT);
+			ghosts_move(&e->ghosts, TAILQ_FIRST(&e->ghosts.queues[GHOST_DECIDED]),
+				GHOST_SENT);
 	}
 	return false;
 }
@@ -307,7 +314,8 @@ engine_turn(struct engine *e, mono_ns now)
 	return full;
 }
 
-/* ---- results ----------------------------------------------------------------------------------- */
+/* ---- results -----------------------------------------------------------------------------------
+ */
 
 static bool
 result_plausible(const struct ghost *ghost, const struct wire_result_record *r)
@@ -317,7 +325,8 @@ result_plausible(const struct ghost *ghost, const struct wire_result_record *r)
 	if (r->result != WIRE_RESULT_DESTROYED)
 		return r->peer_notice == WIRE_NOTICE_NONE;
 	return r->error == 0 && r->tries != 0 &&
-		(TCP_STATE_BIT(r->state) & (TCP_STATES_ORPHAN | TCP_STATE_BIT(TCP_STATE_TIME_WAIT))) != 0;
+	       (TCP_STATE_BIT(r->state) &
+		       (TCP_STATES_ORPHAN | TCP_STATE_BIT(TCP_STATE_TIME_WAIT))) != 0;
 }
 
 static const char *
@@ -354,8 +363,8 @@ result_count(struct record_counts *counts, const struct wire_result_record *r)
 	}
 }
 
-/* It will be asked for again, by the same decision. Returns whether a record has said so before: the log is
- * not to grow with the number of tries. */
+/* It will be asked for again, by the same decision. Returns whether a record has said so before:
+ * the log is not to grow with the number of tries. */
 static bool
 turned_away(struct engine *e, struct ghost *ghost, mono_ns now)
 {
@@ -379,13 +388,16 @@ result_take(struct engine *e, const struct wire_result_record *r, mono_ns now)
 	};
 
 	if (!result_plausible(ghost, r))
-		fatal("the reaper broke the protocol: a result for ghost %" PRIu64 " that was not asked for or "
-		      "contradicts itself", r->ghost);
+		fatal("the reaper broke the protocol: a result for ghost %" PRIu64
+		      " that was not asked for or "
+		      "contradicts itself",
+			r->ghost);
 	if (r->result == WIRE_RESULT_REFUSED_RATE && turned_away(e, ghost, now))
 		return;
 	if (r->result == WIRE_RESULT_DESTROYED) {
 		result.peer_notice = r->peer_notice == WIRE_NOTICE_RST ? "rst" : "none";
-		result.latency_ns = r->done_mono_ns > ghost->born.ns ? r->done_mono_ns - ghost->born.ns : 0;
+		result.latency_ns =
+			r->done_mono_ns > ghost->born.ns ? r->done_mono_ns - ghost->born.ns : 0;
 	}
 	result_count(&e->counts, r);
 	destroy_record(e, ghost, &result);
@@ -395,13 +407,15 @@ result_take(struct engine *e, const struct wire_result_record *r, mono_ns now)
 }
 
 void
-engine_results(struct engine *e, const struct wire_result_record *results, size_t count, mono_ns now)
+engine_results(
+	struct engine *e, const struct wire_result_record *results, size_t count, mono_ns now)
 {
 	for (size_t i = 0; i < count; i++)
 		result_take(e, &results[i], now);
 }
 
-/* ---- the loop's questions ---------------------------------------------------------------------- */
+/* ---- the loop's questions ----------------------------------------------------------------------
+ */
 
 bool
 engine_next_due(const struct engine *e, mono_ns now, uint64_t *in_ns)
@@ -429,7 +443,7 @@ bool
 engine_idle(const struct engine *e)
 {
 	return e->ghosts.counts[GHOST_FRESH] == 0 && e->ghosts.counts[GHOST_DECIDED] == 0 &&
-		e->ghosts.counts[GHOST_SENT] == 0;
+	       e->ghosts.counts[GHOST_SENT] == 0;
 }
 
 bool

@@ -24,8 +24,8 @@ enum exit_class {
 /* Deaths after which data in flight is still the peer's, whatever a rule says (I5). */
 #define EXIT_BITS_ORDERLY (EXIT_BIT(EXIT_CLOSED) | EXIT_BIT(EXIT_ERROR) | EXIT_BIT(EXIT_CLEAN))
 
-/* exit_code as wait(2) reports it: status << 8 | core 0x80 | signal. oom: signal->oom_mm was set. Whether a
- * core was written does not matter: a limit of 0 makes a crash no less a crash. */
+/* exit_code as wait(2) reports it: status << 8 | core 0x80 | signal. oom: signal->oom_mm was set.
+ * Whether a core was written does not matter: a limit of 0 makes a crash no less a crash. */
 enum exit_class exit_classify(uint32_t exit_code, bool oom);
 
 /* The fatal signal, 0 when it exited by itself. */

@@ -8,11 +8,8 @@
 #include "proto/fds.h"
 
 static const struct filter_rule loop_rules[] = {
-	FILTER_ALLOW(epoll_wait),
-	FILTER_ALLOW(epoll_pwait),
-	FILTER_ALLOW(epoll_pwait2),
-	FILTER_ALLOW(epoll_ctl),
-	FILTER_ALLOW(read), /* signalfd(2) */
+	FILTER_ALLOW(epoll_wait), FILTER_ALLOW(epoll_pwait), FILTER_ALLOW(epoll_pwait2),
+	FILTER_ALLOW(epoll_ctl), FILTER_ALLOW(read), /* signalfd(2) */
 };
 
 static const struct filter_rule socket_rules[] = {

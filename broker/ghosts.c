@@ -3,7 +3,8 @@
 
 /* The table's own idea of running out of memory is exit(-1) without a word. */
 #define uthash_fatal(msg) fatal("%s", (msg))
-/* Keys are chosen by a role that may be hostile, so the table's own hash, which has no secret, will not do. */
+/* Keys are chosen by a role that may be hostile, so the table's own hash, which has no secret, will
+ * not do. */
 #define HASH_FUNCTION(key, len, hash) (hash) = hash_with_secret((key), (len))
 #include "ghosts.h"
 
@@ -16,7 +17,8 @@
 
 static uint64_t secret[2];
 
-/* Multiply and fold, after mixing in what nobody outside knows. All keys are whole words of 8 bytes. */
+/* Multiply and fold, after mixing in what nobody outside knows. All keys are whole words of 8
+ * bytes. */
 static unsigned
 hash_with_secret(const void *key, size_t len)
 {
@@ -95,7 +97,8 @@ entity_id_make(const char *boot_id, uint32_t tgid, uint64_t start_boottime, char
 	uint8_t digest[SHA256_DIGEST_SIZE];
 	struct sha256_ctx sha;
 	char text[160];
-	int n = snprintf(text, sizeof(text), "%s:%" PRIu32 ":%" PRIu64, boot_id, tgid, start_boottime);
+	int n = snprintf(
+		text, sizeof(text), "%s:%" PRIu32 ":%" PRIu64, boot_id, tgid, start_boottime);
 
 	sha256_init(&sha);
 	sha256_update(&sha, (size_t)n, (const uint8_t *)text);

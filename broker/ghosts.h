@@ -11,12 +11,13 @@
 #include "record.h"
 
 /*
- * What is known of the ghosts in hand and of the processes that left them. A ghost is in exactly one queue,
- * which says what happens to it next. Owners are kept as long as a ghost names them, and some longer, so
- * that one death makes one `exit` record.
+ * What is known of the ghosts in hand and of the processes that left them. A ghost is in exactly
+ * one queue, which says what happens to it next. Owners are kept as long as a ghost names them, and
+ * some longer, so that one death makes one `exit` record.
  */
 
-#define GHOSTS_MAX	131072u /* over it the tracker is not read; its ring buffer counts what it drops */
+#define GHOSTS_MAX \
+	131072u /* over it the tracker is not read; its ring buffer counts what it drops */
 #define OWNERS_IDLE_MAX 4096u
 
 /* A lane per rule's grace, and one for requests the reaper's rate limit turned away. */
@@ -54,7 +55,7 @@ struct ghost {
 	uint32_t send_queue;
 	uint8_t state;
 	enum exit_class exit; /* its owner's, or EXIT_CLOSED */
-	bool turned_away; /* the reaper's rate limit has, and a record says so */
+	bool turned_away;     /* the reaper's rate limit has, and a record says so */
 	enum ghost_phase phase;
 	unsigned lane; /* in GHOST_WAITING: the rule's number or GHOST_LANE_RETRY */
 	struct owner *owner;
@@ -70,20 +71,20 @@ struct ghosts {
 	struct owner_queue idle;
 	unsigned idle_count;
 	struct ghost_queue queues[GHOST_PHASES]; /* GHOST_WAITING's is not used: see lanes */
-	struct ghost_queue lanes[GHOST_LANES]; /* one delay each, so first in is first due */
+	struct ghost_queue lanes[GHOST_LANES];	 /* one delay each, so first in is first due */
 	unsigned counts[GHOST_PHASES];
 	unsigned total;
 	uint64_t last_id;
 	char boot_id[64]; /* goes into entity ids */
 };
 
-/* boot_id: the text of /proc/sys/kernel/random/boot_id. Also draws the secret of the tables' hash: cookies are
- * chosen by the tracker. */
+/* boot_id: the text of /proc/sys/kernel/random/boot_id. Also draws the secret of the tables' hash:
+ * cookies are chosen by the tracker. */
 void ghosts_init(struct ghosts *g, const char *boot_id);
 
-/* Takes an orphan in as GHOST_FRESH. NULL when its cookie is already in hand (a repetition). The owner's
- * first account of itself counts: later ghosts of the same process cannot change it. A birth after `now`
- * was now. Fatal when out of memory. */
+/* Takes an orphan in as GHOST_FRESH. NULL when its cookie is already in hand (a repetition). The
+ * owner's first account of itself counts: later ghosts of the same process cannot change it. A
+ * birth after `now` was now. Fatal when out of memory. */
 struct ghost *ghosts_add(struct ghosts *g, const struct wire_orphan *orphan, mono_ns now);
 
 /* NULL when there is none. */
@@ -102,6 +103,7 @@ struct ghost *ghosts_first_due(const struct ghosts *g);
 void ghosts_remove(struct ghosts *g, struct ghost *ghost);
 
 /* hash of (boot id, tgid, start_boottime): the first 8 bytes of a SHA-256, in hex. */
-void entity_id_make(const char *boot_id, uint32_t tgid, uint64_t start_boottime, char out[ENTITY_ID_LEN]);
+void entity_id_make(
+	const char *boot_id, uint32_t tgid, uint64_t start_boottime, char out[ENTITY_ID_LEN]);
 
 #endif

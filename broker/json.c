@@ -95,7 +95,12 @@ static size_t
 utf8_sequence(const unsigned char *p, size_t len, uint32_t *code)
 {
 	static const uint32_t least[5] = { 0, 0, 0x80, 0x800, 0x10000 };
-	size_t n = p[0] < 0x80 ? 1 : p[0] < 0xc2 ? 0 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : p[0] < 0xf5 ? 4 : 0;
+	size_t n = p[0] < 0x80	 ? 1
+		   : p[0] < 0xc2 ? 0
+		   : p[0] < 0xe0 ? 2
+		   : p[0] < 0xf0 ? 3
+		   : p[0] < 0xf5 ? 4
+				 : 0;
 	uint32_t c;
 
 	if (n == 0 || n > len)
@@ -194,8 +199,9 @@ json_id(struct json *j, const char *name, uint64_t value)
 	byte_put(j, '"');
 }
 
-/* Days since 1970-01-01 to a date of the proleptic Gregorian calendar: an era is 400 years, a year begins
- * in March so that the leap day is its last. No gmtime(): it may open the time zone's file. */
+/* Days since 1970-01-01 to a date of the proleptic Gregorian calendar: an era is 400 years, a year
+ * begins in March so that the leap day is its last. No gmtime(): it may open the time zone's file.
+ */
 static void
 date_put(struct json *j, uint64_t days)
 {

@@ -9,9 +9,9 @@
 #include "proto/scalars.h"
 
 /*
- * A writer for flat JSON objects of fixed member order, one a line. Pure. Members are appended in the order
- * of the calls; names are ours and need no escaping. When the buffer is too small the object is marked
- * overflown, nothing is written past its end and json_end() returns 0.
+ * A writer for flat JSON objects of fixed member order, one a line. Pure. Members are appended in
+ * the order of the calls; names are ours and need no escaping. When the buffer is too small the
+ * object is marked overflown, nothing is written past its end and json_end() returns 0.
  */
 struct json {
 	char *out;
@@ -27,8 +27,8 @@ void json_bool(struct json *j, const char *name, bool value);
 void json_null(struct json *j, const char *name);
 /* Text of our own: ASCII without quotes, backslashes or control bytes. */
 void json_word(struct json *j, const char *name, const char *word);
-/* Bytes somebody else chose. UTF-8 is kept; control characters (C0, DEL, C1) become \u00NN; a byte that is
- * no UTF-8 becomes \ufffd, and a second member NAME_hex then holds all the bytes. */
+/* Bytes somebody else chose. UTF-8 is kept; control characters (C0, DEL, C1) become \u00NN; a byte
+ * that is no UTF-8 becomes \ufffd, and a second member NAME_hex then holds all the bytes. */
 void json_text(struct json *j, const char *name, const char *bytes, size_t len);
 /* "0x1007" */
 void json_hex(struct json *j, const char *name, uint64_t value);

@@ -34,7 +34,8 @@ file_parse(const char *path, int fd, struct policy *policy, char error[CONFIG_ER
 	if (len < 0)
 		snprintf(error, CONFIG_ERROR_MAX, "cannot read %s: %s", path, strerror(errno));
 	else if (len > (ssize_t)CONFIG_TEXT_MAX)
-		snprintf(error, CONFIG_ERROR_MAX, "%s has more than %u bytes", path, CONFIG_TEXT_MAX);
+		snprintf(error, CONFIG_ERROR_MAX, "%s has more than %u bytes", path,
+			CONFIG_TEXT_MAX);
 	else
 		good = config_parse(path, text, (size_t)len, policy, error);
 	free(text);
@@ -62,8 +63,8 @@ load_policy(const struct args *args, int fd, struct policy *policy, char error[C
 }
 
 bool
-load_policy_again(const struct args *args, int dir_fd, struct policy *policy,
-	char error[CONFIG_ERROR_MAX])
+load_policy_again(
+	const struct args *args, int dir_fd, struct policy *policy, char error[CONFIG_ERROR_MAX])
 {
 	const char *slash = strrchr(args->config, '/');
 	int fd = openat(dir_fd, slash == NULL ? args->config : slash + 1,
@@ -71,8 +72,8 @@ load_policy_again(const struct args *args, int dir_fd, struct policy *policy,
 	bool good;
 
 	if (fd < 0) {
-		snprintf(error, CONFIG_ERROR_MAX, "cannot open %s as uid %u: %s", args->config, getuid(),
-			strerror(errno));
+		snprintf(error, CONFIG_ERROR_MAX, "cannot open %s as uid %u: %s", args->config,
+			getuid(), strerror(errno));
 		return false;
 	}
 	good = file_parse(args->config, fd, policy, error);

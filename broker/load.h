@@ -7,12 +7,14 @@
 #include "args.h"
 #include "config.h"
 
-/* Reads the configuration from the launcher's descriptor, or takes the built-in policy, and applies what the
- * command line overrides. False with one line in error: bad text, or the file cannot be read. */
-bool load_policy(const struct args *args, int fd, struct policy *policy, char error[CONFIG_ERROR_MAX]);
+/* Reads the configuration from the launcher's descriptor, or takes the built-in policy, and applies
+ * what the command line overrides. False with one line in error: bad text, or the file cannot be
+ * read. */
+bool load_policy(
+	const struct args *args, int fd, struct policy *policy, char error[CONFIG_ERROR_MAX]);
 
 /* Opens the file anew through the folder (an edited file is a new inode) and reads that. */
-bool load_policy_again(const struct args *args, int dir_fd, struct policy *policy,
-	char error[CONFIG_ERROR_MAX]);
+bool load_policy_again(
+	const struct args *args, int dir_fd, struct policy *policy, char error[CONFIG_ERROR_MAX]);
 
 #endif

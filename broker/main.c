@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The broker: no capability. Believes neither the tracker nor the reaper, decides by policy, and writes
- * down every decision before it asks for an act.
+ * The broker: no capability. Believes neither the tracker nor the reaper, decides by policy, and
+ * writes down every decision before it asks for an act.
  */
 #include <string.h>
 #include <unistd.h>

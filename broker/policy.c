@@ -11,7 +11,8 @@
 
 static const uint8_t v4_mapped[12] = { [10] = 0xff, [11] = 0xff };
 
-/* All addresses are compared as IPv6, so that a rule for 10.0.0.0/8 also covers a v4-mapped peer. */
+/* All addresses are compared as IPv6, so that a rule for 10.0.0.0/8 also covers a v4-mapped peer.
+ */
 static void
 address_map(const struct wire_tuple *tuple, uint8_t out[16])
 {
@@ -52,7 +53,8 @@ owner_matches(const struct rule *rule, const struct wire_owner *owner)
 {
 	if ((rule->keys & RULE_UNIT) != 0 && !unit_matches(rule, owner))
 		return false;
-	if ((rule->keys & RULE_COMM) != 0 && (owner == NULL || fnmatch(rule->comm, owner->comm, 0) != 0))
+	if ((rule->keys & RULE_COMM) != 0 &&
+		(owner == NULL || fnmatch(rule->comm, owner->comm, 0) != 0))
 		return false;
 	return (rule->keys & RULE_UID) == 0 || (owner != NULL && owner->uid == rule->uid);
 }
@@ -66,7 +68,8 @@ rule_matches(const struct rule *rule, const struct subject *subject)
 		return false;
 	if ((rule->keys & RULE_STATE) != 0 && (rule->states & TCP_STATE_BIT(subject->state)) == 0)
 		return false;
-	if ((rule->keys & RULE_LOCAL_PORT) != 0 && (port < rule->port_first || port > rule->port_last))
+	if ((rule->keys & RULE_LOCAL_PORT) != 0 &&
+		(port < rule->port_first || port > rule->port_last))
 		return false;
 	if ((rule->keys & RULE_REMOTE) != 0 && !remote_matches(rule, subject->tuple))
 		return false;
@@ -145,15 +148,16 @@ policy_default(struct policy *policy)
 		.unit_limit = { 200000, 60 * NS_PER_S },
 		.breaker_hold_ns = 300 * NS_PER_S,
 	};
-	rule_default(policy, "killed", EXIT_BIT(EXIT_CRASH) | EXIT_BIT(EXIT_KILL) | EXIT_BIT(EXIT_OOM),
-		ACTION_DESTROY);
+	rule_default(policy, "killed",
+		EXIT_BIT(EXIT_CRASH) | EXIT_BIT(EXIT_KILL) | EXIT_BIT(EXIT_OOM), ACTION_DESTROY);
 	policy->rules[0].keys |= RULE_GRACE;
 	rule_default(policy, "stopped", EXIT_BIT(EXIT_TERM) | EXIT_BIT(EXIT_ERROR), ACTION_DESTROY);
 	stopped = &policy->rules[1];
 	stopped->keys |= RULE_GRACE | RULE_REQUIRE;
 	stopped->grace_ns = 30 * NS_PER_S;
 	stopped->require = REQUIRE_STUCK;
-	rule_default(policy, "finished", EXIT_BIT(EXIT_CLEAN) | EXIT_BIT(EXIT_CLOSED), ACTION_REPORT);
+	rule_default(
+		policy, "finished", EXIT_BIT(EXIT_CLEAN) | EXIT_BIT(EXIT_CLOSED), ACTION_REPORT);
 	rule_default(policy, "adopted", EXIT_BIT(EXIT_UNKNOWN), ACTION_REPORT);
 }
 

@@ -11,14 +11,14 @@
 
 /* Rules and their application to one ghost. Pure: used by the broker and by `eghostctl scan`. */
 
-#define RULE_NAME_MAX  64u
-#define PATTERN_MAX    128u
+#define RULE_NAME_MAX	 64u
+#define PATTERN_MAX	 128u
 #define POLICY_RULES_MAX 64u
 
 enum policy_mode { MODE_ENFORCE, MODE_OBSERVE };
 enum policy_action { ACTION_NONE, ACTION_DESTROY, ACTION_REPORT, ACTION_IGNORE };
-/* AUTO: proof is required after deaths in which data in flight is still the peer's, and when the death is
- * not known; not after a kill, a crash or an OOM kill. */
+/* AUTO: proof is required after deaths in which data in flight is still the peer's, and when the
+ * death is not known; not after a kill, a crash or an OOM kill. */
 enum policy_require { REQUIRE_AUTO, REQUIRE_NONE, REQUIRE_STUCK };
 enum policy_verdict { VERDICT_DESTROY, VERDICT_REPORT, VERDICT_WAIT, VERDICT_IGNORE };
 
@@ -38,7 +38,7 @@ enum rule_keys { /* which keys a rule has */
 
 struct rule {
 	char name[RULE_NAME_MAX];
-	uint32_t keys; /* enum rule_keys: those given */
+	uint32_t keys;	/* enum rule_keys: those given */
 	uint32_t exits; /* EXIT_BIT() */
 	enum policy_action action;
 	enum policy_require require;
@@ -47,10 +47,10 @@ struct rule {
 	char comm[PATTERN_MAX];
 	uint32_t uid;
 	uint16_t port_first, port_last;
-	uint8_t remote[16]; /* network order; a v4 network is kept v4-mapped */
+	uint8_t remote[16];  /* network order; a v4 network is kept v4-mapped */
 	uint8_t remote_bits; /* of the 128 */
-	uint32_t states; /* TCP_STATE_BIT() */
-	unsigned line;	 /* where the rule begins, for messages; 0 built in */
+	uint32_t states;     /* TCP_STATE_BIT() */
+	unsigned line;	     /* where the rule begins, for messages; 0 built in */
 };
 
 struct policy {
@@ -66,7 +66,8 @@ struct policy {
 /* What is known of a ghost when a rule is looked for. */
 struct subject {
 	enum exit_class exit;
-	const struct wire_owner *owner; /* NULL when unknown: no rule with unit, comm or uid matches */
+	const struct wire_owner
+		*owner; /* NULL when unknown: no rule with unit, comm or uid matches */
 	const struct wire_tuple *tuple;
 	uint8_t state;
 };
@@ -81,16 +82,16 @@ struct decision {
 /* The first rule that matches, NULL when none does. */
 const struct rule *policy_match(const struct policy *policy, const struct subject *subject);
 
-/* True when `rule` asks for proof before it destroys a ghost of that death. Orderly deaths always need
- * it (I5). */
+/* True when `rule` asks for proof before it destroys a ghost of that death. Orderly deaths always
+ * need it (I5). */
 bool rule_needs_proof(const struct rule *rule, enum exit_class exit);
 
 /*
- * What to do with a ghost of age age_ns. A ghost that no rule matches is reported. A release that needs
- * proof that the ghost is stuck, with none at hand, is a report, reason "unproved".
+ * What to do with a ghost of age age_ns. A ghost that no rule matches is reported. A release that
+ * needs proof that the ghost is stuck, with none at hand, is a report, reason "unproved".
  */
-struct decision policy_decide(const struct policy *policy, const struct subject *subject,
-	uint64_t age_ns);
+struct decision policy_decide(
+	const struct policy *policy, const struct subject *subject, uint64_t age_ns);
 
 /* The built-in policy: the four rules of the documentation. */
 void policy_default(struct policy *policy);

@@ -10,8 +10,8 @@
 
 #define QUANTITY_TEXT 32 /* bytes enough for any quantity printed */
 
-/* "0s", "500ms", "30s", "5min", "2h", "1d": one number, one unit, at most 366 days. A bare number is an
- * error (of what?), as is a fraction. Returns false when text is none. */
+/* "0s", "500ms", "30s", "5min", "2h", "1d": one number, one unit, at most 366 days. A bare number
+ * is an error (of what?), as is a fraction. Returns false when text is none. */
 bool duration_parse(const char *text, uint64_t *ns);
 
 /* The shortest form that parses back to the same value (to a millisecond). */

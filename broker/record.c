@@ -54,7 +54,8 @@ owner_put(struct json *j, const struct record_owner *owner)
 }
 
 size_t
-record_exit(char *out, size_t size, const struct record_head *head, const struct record_owner *owner)
+record_exit(
+	char *out, size_t size, const struct record_head *head, const struct record_owner *owner)
 {
 	struct json j;
 
@@ -92,8 +93,8 @@ ghost_put(struct json *j, const struct record_ghost *ghost)
 	json_u64(j, "eghostbuster.socket.send_queue", ghost->send_queue);
 }
 
-/* inode 0: the tracker saw the last close; whether it is so is proved by the reaper's own look-up, whose
- * answer is the result record. */
+/* inode 0: the tracker saw the last close; whether it is so is proved by the reaper's own look-up,
+ * whose answer is the result record. */
 static void
 proof_put(struct json *j, const struct record_ghost *ghost)
 {
@@ -105,8 +106,9 @@ proof_put(struct json *j, const struct record_ghost *ghost)
 }
 
 size_t
-record_decide(char *out, size_t size, const struct record_head *head, const struct record_owner *owner,
-	const struct record_ghost *ghost, const struct decision *decision)
+record_decide(char *out, size_t size, const struct record_head *head,
+	const struct record_owner *owner, const struct record_ghost *ghost,
+	const struct decision *decision)
 {
 	struct json j;
 
@@ -155,7 +157,8 @@ record_destroy(char *out, size_t size, const struct record_head *head, uint64_t 
 }
 
 size_t
-record_start(char *out, size_t size, const struct record_head *head, const struct record_start *start)
+record_start(
+	char *out, size_t size, const struct record_head *head, const struct record_start *start)
 {
 	struct json j;
 
@@ -209,7 +212,8 @@ record_stop(char *out, size_t size, const struct record_head *head, const char *
 }
 
 size_t
-record_lost(char *out, size_t size, const struct record_head *head, const struct record_counts *counts)
+record_lost(
+	char *out, size_t size, const struct record_head *head, const struct record_counts *counts)
 {
 	struct json j;
 
@@ -235,7 +239,8 @@ record_config_reload(char *out, size_t size, const struct record_head *head, con
 }
 
 size_t
-record_log(char *out, size_t size, const struct record_head *head, const char *action, const char *reason)
+record_log(char *out, size_t size, const struct record_head *head, const char *action,
+	const char *reason)
 {
 	struct json j;
 

@@ -10,11 +10,12 @@
 #include "proto/scalars.h"
 #include "proto/wire.h"
 
-/* Audit records as bytes (DESIGN 8). Pure: time and sequence are parameters. Each function writes one whole
- * line to out and returns its length, 0 when size is too small (RECORD_MAX always is enough). */
+/* Audit records as bytes (DESIGN 8). Pure: time and sequence are parameters. Each function writes
+ * one whole line to out and returns its length, 0 when size is too small (RECORD_MAX always is
+ * enough). */
 
-#define RECORD_MAX     4096u
-#define ENTITY_ID_LEN  17u /* 16 hex digits and a zero */
+#define RECORD_MAX    4096u
+#define ENTITY_ID_LEN 17u /* 16 hex digits and a zero */
 
 struct record_head {
 	wall_ns time;
@@ -39,17 +40,17 @@ struct record_ghost {
 
 /* The result of one request, or "observed" when none was sent. */
 struct record_result {
-	const char *result;	/* wire_result_name() or "observed" */
-	const char *outcome;	/* success, failure, unknown */
+	const char *result;	 /* wire_result_name() or "observed" */
+	const char *outcome;	 /* success, failure, unknown */
 	const char *peer_notice; /* NULL: nothing was destroyed */
-	uint8_t state;		/* as the reaper saw it, 0: it did not */
+	uint8_t state;		 /* as the reaper saw it, 0: it did not */
 	int32_t error;
-	uint64_t latency_ns;	/* from birth to the kernel's answer; 0 unless destroyed */
+	uint64_t latency_ns; /* from birth to the kernel's answer; 0 unless destroyed */
 	uint64_t look_to_act_ns;
 };
 
-size_t record_exit(char *out, size_t size, const struct record_head *head,
-	const struct record_owner *owner);
+size_t record_exit(
+	char *out, size_t size, const struct record_head *head, const struct record_owner *owner);
 size_t record_decide(char *out, size_t size, const struct record_head *head,
 	const struct record_owner *owner, const struct record_ghost *ghost,
 	const struct decision *decision);
@@ -57,7 +58,8 @@ size_t record_destroy(char *out, size_t size, const struct record_head *head, ui
 	const struct record_result *result);
 
 struct record_start {
-	const char *version, *build_id, *mode, *why_observe; /* why_observe: NULL when asked for or not so */
+	const char *version, *build_id, *mode,
+		*why_observe; /* why_observe: NULL when asked for or not so */
 	const char *kernel, *selftest;
 	const char *config; /* path, NULL: built-in policy */
 	uint32_t tracker_features;
@@ -67,21 +69,21 @@ struct record_start {
 
 struct record_counts {
 	uint64_t ghosts, reported, ignored, destroyed, gone, refused, failed, observed;
-	uint64_t waiting;    /* within their grace at the stop: left as they are */
+	uint64_t waiting; /* within their grace at the stop: left as they are */
 	uint64_t lost_orphans, lost_exits, lost_stamps;
 	uint64_t unanswered; /* requests without a result at the stop */
 	uint64_t unsent;     /* decided, but not requested at the stop */
 };
 
-size_t record_start(char *out, size_t size, const struct record_head *head,
-	const struct record_start *start);
+size_t record_start(
+	char *out, size_t size, const struct record_head *head, const struct record_start *start);
 size_t record_stop(char *out, size_t size, const struct record_head *head, const char *reason,
 	const struct record_counts *counts);
-size_t record_lost(char *out, size_t size, const struct record_head *head,
-	const struct record_counts *counts);
+size_t record_lost(
+	char *out, size_t size, const struct record_head *head, const struct record_counts *counts);
 /* error: NULL on success, else one line of text. */
-size_t record_config_reload(char *out, size_t size, const struct record_head *head, const char *config,
-	const char *mode, const char *error);
+size_t record_config_reload(char *out, size_t size, const struct record_head *head,
+	const char *config, const char *mode, const char *error);
 /* action: "log-open" or "log-close". */
 size_t record_log(char *out, size_t size, const struct record_head *head, const char *action,
 	const char *reason);

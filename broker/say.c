@@ -62,7 +62,8 @@ endpoint_print(uint16_t family, const uint8_t address[16], uint16_t port, char *
 	snprintf(out, size, family == AF_INET6 ? "[%s]:%u" : "%s:%u", text, port);
 }
 
-/* Names are escaped where all lines are (log.c). "nginx[812] of nginx.service (SIGKILL): 127.0.0.1:80 -> 127.0.0.1:4711 fin-wait-1, 3.6 MiB unsent" */
+/* Names are escaped where all lines are (log.c). "nginx[812] of nginx.service (SIGKILL):
+ * 127.0.0.1:80 -> 127.0.0.1:4711 fin-wait-1, 3.6 MiB unsent" */
 static void
 ghost_print(const struct ghost *ghost, char *out, size_t size)
 {
@@ -71,12 +72,15 @@ ghost_print(const struct ghost *ghost, char *out, size_t size)
 	char src[64], dst[64], queue[32];
 
 	exit_cause_print(p->exit_code, cause, sizeof(cause));
-	endpoint_print(ghost->tuple.family, ghost->tuple.src, ghost->tuple.src_port, src, sizeof(src));
-	endpoint_print(ghost->tuple.family, ghost->tuple.dst, ghost->tuple.dst_port, dst, sizeof(dst));
+	endpoint_print(
+		ghost->tuple.family, ghost->tuple.src, ghost->tuple.src_port, src, sizeof(src));
+	endpoint_print(
+		ghost->tuple.family, ghost->tuple.dst, ghost->tuple.dst_port, dst, sizeof(dst));
 	bytes_print(ghost->send_queue, queue, sizeof(queue));
 	snprintf(out, size, "%s[%u]%s%s (%s%s): %s -> %s %s, %s unsent", p->comm, p->tgid,
-		p->unit[0] != '\0' ? " of " : "", p->unit, ghost->owner->exit == EXIT_OOM ? "out of memory, " : "",
-		cause, src, dst, tcp_state_name(ghost->state), queue);
+		p->unit[0] != '\0' ? " of " : "", p->unit,
+		ghost->owner->exit == EXIT_OOM ? "out of memory, " : "", cause, src, dst,
+		tcp_state_name(ghost->state), queue);
 }
 
 void
@@ -106,6 +110,7 @@ say_left(const struct ghost *ghost, const struct decision *decision, mono_ns now
 	if (!line_allowed(now))
 		return;
 	ghost_print(ghost, text, sizeof(text));
-	log_info("left alone %s; %s%s%s", text, decision->reason, decision->rule != NULL ? ", rule " : "",
+	log_info("left alone %s; %s%s%s", text, decision->reason,
+		decision->rule != NULL ? ", rule " : "",
 		decision->rule != NULL ? decision->rule->name : "");
 }

@@ -5,8 +5,8 @@
 #include "ghosts.h"
 
 /*
- * One readable line per act on standard error. It is a courtesy, the audit log is the record: above some
- * hundred lines a second the rest are counted and summed up in one.
+ * One readable line per act on standard error. It is a courtesy, the audit log is the record: above
+ * some hundred lines a second the rest are counted and summed up in one.
  */
 
 /* A request was answered, or would have been sent (observe). */
@@ -15,7 +15,8 @@ void say_result(const struct ghost *ghost, const struct record_result *result, m
 /* A decision to leave the ghost alone. */
 void say_left(const struct ghost *ghost, const struct decision *decision, mono_ns now);
 
-/* Prints the sum of what was held back, if anything was. To be called about once a second and at the end. */
+/* Prints the sum of what was held back, if anything was. To be called about once a second and at
+ * the end. */
 void say_rest(void);
 
 #endif

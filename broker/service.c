@@ -46,10 +46,10 @@ static struct service {
 	struct wire_reaper_hello reaper_hello;
 	bool tracker_here, reaper_here, ready;
 	bool stopping;
-	bool tracker_done; /* it has said all and closed, after our order to stop */
-	bool finished;	     /* service_run() is about to return */
-	bool limit_owed;     /* the reaper's channel was full when its limit changed */
-	bool reload_wanted;  /* a SIGHUP came before the service was ready */
+	bool tracker_done;  /* it has said all and closed, after our order to stop */
+	bool finished;	    /* service_run() is about to return */
+	bool limit_owed;    /* the reaper's channel was full when its limit changed */
+	bool reload_wanted; /* a SIGHUP came before the service was ready */
 	uint64_t ping_nonce, pong_nonce;
 	bool reaper_heard; /* anything, since the last ping */
 	mono_ns started;
@@ -67,7 +67,8 @@ timer_set(struct event *timer, uint64_t in_ns)
 		fatal("cannot set a timer");
 }
 
-/* ---- stopping ---------------------------------------------------------------------------------- */
+/* ---- stopping ----------------------------------------------------------------------------------
+ */
 
 static void
 stop_record(const char *reason)
@@ -90,8 +91,8 @@ stop_record(const char *reason)
 	}
 }
 
-/* Roles are our children (the launcher became this process). Waits until all are gone, or a second has
- * passed without one going. first: report how the first one ended. */
+/* Roles are our children (the launcher became this process). Waits until all are gone, or a second
+ * has passed without one going. first: report how the first one ended. */
 static void
 children_wait(bool report)
 {
@@ -149,7 +150,8 @@ drained_check(void)
 		finish(0, "ordered");
 }
 
-/* ---- turns ------------------------------------------------------------------------------------- */
+/* ---- turns -------------------------------------------------------------------------------------
+ */
 
 /* Owed until the reaper's channel has room; before any request that follows. */
 static void
@@ -183,7 +185,8 @@ turn_end(void)
 		timer_set(s.retry_timer, NS_PER_S);
 	if (engine_next_due(&s.engine, now, &in_ns))
 		timer_set(s.due_timer, in_ns);
-	/* A full table: what the tracker has more waits in its ring buffer, which counts its losses. */
+	/* A full table: what the tracker has more waits in its ring buffer, which counts its
+	 * losses. */
 	if (engine_full(&s.engine))
 		event_del(s.tracker_event);
 	else if (!s.tracker_done)
@@ -202,7 +205,8 @@ on_turn(evutil_socket_t fd, short what, void *arg)
 
 static void reload(void);
 
-/* ---- READY ------------------------------------------------------------------------------------- */
+/* ---- READY -------------------------------------------------------------------------------------
+ */
 
 static const char *
 selftest_name(unsigned verdict)
@@ -229,12 +233,16 @@ static void
 observe_explain(const char *reason)
 {
 	if (strcmp(reason, "kernel-forever-orphan") == 0)
-		log_warning("observe mode: tcp_abort() of Linux %s leaves a destroyed orphan behind for ever; "
-			    "fixed in 6.11, 6.10.8, 6.6.84 and 6.1.132", s.kernel);
+		log_warning("observe mode: tcp_abort() of Linux %s leaves a destroyed orphan "
+			    "behind for ever; "
+			    "fixed in 6.11, 6.10.8, 6.6.84 and 6.1.132",
+			s.kernel);
 	else if (strcmp(reason, "kernel-no-sock-destroy") == 0)
-		log_warning("observe mode: Linux %s is built without CONFIG_INET_DIAG_DESTROY", s.kernel);
+		log_warning("observe mode: Linux %s is built without CONFIG_INET_DIAG_DESTROY",
+			s.kernel);
 	else
-		log_warning("observe mode: Linux %s cannot tell which process left a socket; 5.13 can",
+		log_warning(
+			"observe mode: Linux %s cannot tell which process left a socket; 5.13 can",
 			s.kernel);
 }
 
@@ -276,10 +284,13 @@ start_record(const char *why_observe)
 static void
 guard_say(void)
 {
-	log_info("eghostbuster %s %s network namespace %u on Linux %s: TCP orphans of dead processes; policy "
-		 "%s (%u rules), audit log %s", version_string,
-		s.engine.hold == HOLD_NONE ? "guards" : "observes", s.reaper_hello.netns, s.kernel,
-		s.args->config != NULL ? s.args->config : "built in", s.policy->rule_count, s.log.path);
+	log_info("eghostbuster %s %s network namespace %u on Linux %s: TCP orphans of dead "
+		 "processes; policy "
+		 "%s (%u rules), audit log %s",
+		version_string, s.engine.hold == HOLD_NONE ? "guards" : "observes",
+		s.reaper_hello.netns, s.kernel,
+		s.args->config != NULL ? s.args->config : "built in", s.policy->rule_count,
+		s.log.path);
 	for (unsigned i = 0; i < s.policy->rule_count; i++)
 		log_debug("rule %u: %s, %s", i + 1, s.policy->rules[i].name,
 			action_name(s.policy->rules[i].action));
@@ -310,7 +321,8 @@ ready_check(void)
 	/* From now on the timer watches the heartbeat: three may be missed. */
 	timer_set(s.patience_timer, 3ull * s.tracker_hello.heartbeat_ms * NS_PER_MS + NS_PER_S);
 	guard_say();
-	notify_send(s.engine.hold == HOLD_NONE ? "READY=1\nSTATUS=guarding" : "READY=1\nSTATUS=observing");
+	notify_send(s.engine.hold == HOLD_NONE ? "READY=1\nSTATUS=guarding"
+					       : "READY=1\nSTATUS=observing");
 	if (s.reload_wanted)
 		reload();
 }
@@ -319,10 +331,12 @@ static void
 build_check(const uint8_t theirs[WIRE_BUILD_ID_LEN], const char *name)
 {
 	if (memcmp(theirs, build_id, WIRE_BUILD_ID_LEN) != 0)
-		fatal("the %s is of another build: install all parts of one version and restart", name);
+		fatal("the %s is of another build: install all parts of one version and restart",
+			name);
 }
 
-/* ---- the tracker ------------------------------------------------------------------------------- */
+/* ---- the tracker -------------------------------------------------------------------------------
+ */
 
 static void
 tracker_hello(const struct wire_tracker_hello *hello)
@@ -344,15 +358,16 @@ patience_ns(void)
 	return 3ull * s.tracker_hello.heartbeat_ms * NS_PER_MS + NS_PER_S;
 }
 
-/* One ping at a time. A heartbeat drives it through the reaper, so that the watchdog hears of it only when all
- * three loops have turned. */
+/* One ping at a time. A heartbeat drives it through the reaper, so that the watchdog hears of it
+ * only when all three loops have turned. */
 static void
 ping_send(void)
 {
 	struct wire_ping ping = { .nonce = s.ping_nonce + 1 };
 
 	if (s.pong_nonce != s.ping_nonce || channel_send(&s.reaper, WIRE_B2R_PING, &ping, 1) < 0)
-		return; /* the last is not answered, or the channel is full: the next heartbeat tries */
+		return; /* the last is not answered, or the channel is full: the next heartbeat
+			   tries */
 	s.ping_nonce++;
 	s.reaper_heard = false;
 	timer_set(s.pong_timer, patience_ns());
@@ -372,7 +387,8 @@ static void
 tracker_message(const struct wire_view *view)
 {
 	if (!s.tracker_here && view->type != WIRE_T2B_HELLO)
-		fatal("the tracker broke the protocol: %s before HELLO", wire_type_name(view->type));
+		fatal("the tracker broke the protocol: %s before HELLO",
+			wire_type_name(view->type));
 	switch ((int)view->type) {
 	case WIRE_T2B_HELLO:
 		tracker_hello(view->records);
@@ -423,7 +439,8 @@ on_tracker(evutil_socket_t fd, short what, void *arg)
 	turn_end();
 }
 
-/* ---- the reaper -------------------------------------------------------------------------------- */
+/* ---- the reaper --------------------------------------------------------------------------------
+ */
 
 static void
 reaper_hello(const struct wire_reaper_hello *hello)
@@ -497,7 +514,8 @@ on_reaper(evutil_socket_t fd, short what, void *arg)
 	turn_end();
 }
 
-/* ---- signals and timers ------------------------------------------------------------------------ */
+/* ---- signals and timers ------------------------------------------------------------------------
+ */
 
 /* What has died before the order is still dealt with. */
 static void
@@ -512,7 +530,8 @@ stop_ordered(unsigned sig)
 		return;
 	}
 	s.stopping = true;
-	/* The end of the tracker's channel, one way: it empties its ring buffer and closes the other. */
+	/* The end of the tracker's channel, one way: it empties its ring buffer and closes the
+	 * other. */
 	if (shutdown(BROKER_FD_TRACKER, SHUT_WR) < 0)
 		log_debug("the tracker has gone before: %s", strerror(errno));
 	timer_set(s.patience_timer, DRAIN_PATIENCE_S * NS_PER_S);
@@ -525,7 +544,8 @@ reload_record(const char *error)
 	struct record_head head;
 	char *out = auditlog_room(&s.log, &head);
 
-	auditlog_made(&s.log, record_config_reload(out, RECORD_MAX, &head, s.args->config, mode_name(), error));
+	auditlog_made(&s.log,
+		record_config_reload(out, RECORD_MAX, &head, s.args->config, mode_name(), error));
 }
 
 static bool
@@ -535,8 +555,8 @@ policy_reload(struct policy *policy, char error[CONFIG_ERROR_MAX])
 		return false;
 	if (strcmp(policy->audit_log, s.policy->audit_log) == 0)
 		return true;
-	snprintf(error, CONFIG_ERROR_MAX, "%s: audit_log cannot change while the service runs: restart it",
-		s.args->config);
+	snprintf(error, CONFIG_ERROR_MAX,
+		"%s: audit_log cannot change while the service runs: restart it", s.args->config);
 	return false;
 }
 
@@ -599,7 +619,8 @@ on_signal(evutil_socket_t fd, short what, void *arg)
 	}
 }
 
-/* An answer may wait behind a long row of results: what counts is that the reaper is heard at all. */
+/* An answer may wait behind a long row of results: what counts is that the reaper is heard at all.
+ */
 static void
 on_pong_late(evutil_socket_t fd, short what, void *arg)
 {
@@ -623,12 +644,14 @@ on_patience(evutil_socket_t fd, short what, void *arg)
 	else if (!s.ready)
 		fatal("a role has not said HELLO within %d s", HELLO_PATIENCE_S);
 	else if (engine_full(&s.engine))
-		timer_set(s.patience_timer, NS_PER_S); /* its heartbeats wait behind what is not read */
+		timer_set(s.patience_timer,
+			NS_PER_S); /* its heartbeats wait behind what is not read */
 	else
 		fatal("the tracker's heartbeat has stopped: the service stops");
 }
 
-/* ---- opening ----------------------------------------------------------------------------------- */
+/* ---- opening -----------------------------------------------------------------------------------
+ */
 
 static struct event *
 event_make(int fd, short what, event_callback_fn callback)
@@ -671,7 +694,8 @@ boot_id_read(char *out, size_t size)
 	out[n - 1] = '\0';
 }
 
-/* Signals are read, not handled: nothing interrupts anything. SIGCHLD is waited for at the end only. */
+/* Signals are read, not handled: nothing interrupts anything. SIGCHLD is waited for at the end
+ * only. */
 static int
 signals_take(void)
 {
@@ -689,7 +713,8 @@ signals_take(void)
 	return fd;
 }
 
-/* What the loop needs is all made here: behind the filter there is no socket() and no sigaction(). */
+/* What the loop needs is all made here: behind the filter there is no socket() and no sigaction().
+ */
 static void
 loop_make(void)
 {

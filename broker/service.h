@@ -6,8 +6,8 @@
 #include "policy.h"
 
 /*
- * The event loop: what comes in from the roles, the clock, signals and eghostctl, and the service's life
- * from the roles' HELLO to the last record.
+ * The event loop: what comes in from the roles, the clock, signals and eghostctl, and the service's
+ * life from the roles' HELLO to the last record.
  */
 
 /* Before the filter: makes the loop, takes the signals, opens the channels. Fatal on failure. */

@@ -4,8 +4,8 @@
 
 #include <stdbool.h>
 
-/* eghostctl's verbs. Each takes its own argc and argv (argv[0] is the verb) and returns the exit status:
- * 0 done, 1 failed, 2 usage. */
+/* eghostctl's verbs. Each takes its own argc and argv (argv[0] is the verb) and returns the exit
+ * status: 0 done, 1 failed, 2 usage. */
 int ctl_scan(int argc, char **argv);
 int ctl_status(int argc, char **argv);
 

@@ -12,8 +12,10 @@ static const struct verb {
 	const char *help;
 	int (*run)(int argc, char **argv);
 } verbs[] = {
-	{ "scan", "[--json] [--all] [-c FILE]   every orphan now, and what the policy would do", ctl_scan },
-	{ "status", "[--json] [--control SOCKET]  what the running service does (root)", ctl_status },
+	{ "scan", "[--json] [--all] [-c FILE]   every orphan now, and what the policy would do",
+		ctl_scan },
+	{ "status", "[--json] [--control SOCKET]  what the running service does (root)",
+		ctl_status },
 };
 #define VERBS (sizeof(verbs) / sizeof(verbs[0]))
 

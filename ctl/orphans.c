@@ -17,8 +17,8 @@ struct dump {
 	uint32_t states;
 };
 
-/* Un-accepted connections have inode 0, too, but never one of these states; a subflow of a closing MPTCP
- * socket may: it belongs to that. */
+/* Un-accepted connections have inode 0, too, but never one of these states; a subflow of a closing
+ * MPTCP socket may: it belongs to that. */
 static bool
 is_orphan(const struct diag_row *row, uint32_t states)
 {
@@ -75,8 +75,9 @@ family_dump(struct mnl_socket *nl, struct dump *dump, uint16_t family, uint32_t 
 	return more;
 }
 
-/* Both families on a socket of their own: what is left unread of an interrupted dump goes with it. Returns
- * -1 with errno, EINTR when the table moved under the dump (libmnl's word for NLM_F_DUMP_INTR). */
+/* Both families on a socket of their own: what is left unread of an interrupted dump goes with it.
+ * Returns -1 with errno, EINTR when the table moved under the dump (libmnl's word for
+ * NLM_F_DUMP_INTR). */
 static int
 dump_once(struct dump *dump)
 {
@@ -86,8 +87,8 @@ dump_once(struct dump *dump)
 	dump->list->count = 0;
 	if (nl == NULL)
 		return -1;
-	if (mnl_socket_bind(nl, 0, MNL_SOCKET_AUTOPID) == 0 && family_dump(nl, dump, AF_INET, 1) >= 0 &&
-		family_dump(nl, dump, AF_INET6, 2) >= 0)
+	if (mnl_socket_bind(nl, 0, MNL_SOCKET_AUTOPID) == 0 &&
+		family_dump(nl, dump, AF_INET, 1) >= 0 && family_dump(nl, dump, AF_INET6, 2) >= 0)
 		rc = 0;
 	error = errno;
 	mnl_socket_close(nl);

@@ -12,9 +12,9 @@ struct orphans {
 };
 
 /*
- * All TCP sockets of this network namespace, IPv4 and IPv6, that no process can reach: inode 0 and one of
- * `states` (TCP_STATE_BIT()). A dump the kernel says was interrupted (NLM_F_DUMP_INTR) is made again.
- * Returns 0, or -1 after a line on standard error. The caller frees rows.
+ * All TCP sockets of this network namespace, IPv4 and IPv6, that no process can reach: inode 0 and
+ * one of `states` (TCP_STATE_BIT()). A dump the kernel says was interrupted (NLM_F_DUMP_INTR) is
+ * made again. Returns 0, or -1 after a line on standard error. The caller frees rows.
  */
 int orphans_list(struct orphans *list, uint32_t states);
 

@@ -34,17 +34,19 @@ struct finding {
 static const char *
 timer_name(unsigned timer)
 {
-	static const char *const names[] = { "none", "retransmit", "keepalive", "mini-socket", "zero-window" };
+	static const char *const names[] = { "none", "retransmit", "keepalive", "mini-socket",
+		"zero-window" };
 
 	return timer < sizeof(names) / sizeof(names[0]) ? names[timer] : "unknown";
 }
 
-/* Nobody has written down when an orphan was born. A mini-socket tells: it lives tcp_fin_timeout. */
+/* Nobody has written down when an orphan was born. A mini-socket tells: it lives tcp_fin_timeout.
+ */
 static void
 age_find(const struct scan *scan, struct finding *f)
 {
 	f->age_known = f->row->timer == 3 && f->row->state == TCP_STATE_FIN_WAIT2 &&
-		f->row->timer_ms <= scan->fin_timeout_ms;
+		       f->row->timer_ms <= scan->fin_timeout_ms;
 	if (f->age_known)
 		f->age_ms = scan->fin_timeout_ms - f->row->timer_ms;
 }
@@ -53,7 +55,9 @@ age_find(const struct scan *scan, struct finding *f)
 static struct finding
 finding_make(const struct scan *scan, const struct diag_row *row)
 {
-	struct subject subject = { .exit = EXIT_UNKNOWN, .tuple = &row->tuple, .state = row->state };
+	struct subject subject = {
+		.exit = EXIT_UNKNOWN, .tuple = &row->tuple, .state = row->state
+	};
 	struct finding f = { .row = row };
 
 	age_find(scan, &f);
@@ -85,11 +89,13 @@ finding_print(const struct finding *f)
 	if (f->age_known)
 		snprintf(age, sizeof(age), "%u.%us", (unsigned)(f->age_ms / 1000),
 			(unsigned)(f->age_ms / 100 % 10));
-	printf("%-24s %-24s %-11s %10u  %-19s %-8s %s (%s%s%s)\n", src, dst, tcp_state_name(f->row->state),
-		f->row->send_queue, timer, age, verdict_name(f->decision.verdict),
-		f->decision.rule != NULL ? "rule " : "no rule",
+	printf("%-24s %-24s %-11s %10u  %-19s %-8s %s (%s%s%s)\n", src, dst,
+		tcp_state_name(f->row->state), f->row->send_queue, timer, age,
+		verdict_name(f->decision.verdict), f->decision.rule != NULL ? "rule " : "no rule",
 		f->decision.rule != NULL ? f->decision.rule->name : "",
-		f->decision.rule != NULL && strcmp(f->decision.reason, "unproved") == 0 ? ", unproved" : "");
+		f->decision.rule != NULL && strcmp(f->decision.reason, "unproved") == 0
+			? ", unproved"
+			: "");
 }
 
 static json_t *
@@ -101,19 +107,23 @@ finding_json(const struct finding *f)
 	inet_ntop(row->tuple.family, row->tuple.src, src, sizeof(src));
 	inet_ntop(row->tuple.family, row->tuple.dst, dst, sizeof(dst));
 	snprintf(cookie, sizeof(cookie), "0x%llx", (unsigned long long)row->cookie);
-	return json_pack("{s:s, s:s, s:s, s:i, s:s, s:i, s:s, s:s, s:I, s:I, s:s, s:I, s:i, s:o, s:o, s:s, s:s, "
+	return json_pack("{s:s, s:s, s:s, s:i, s:s, s:i, s:s, s:s, s:I, s:I, s:s, s:I, s:i, s:o, "
+			 "s:o, s:s, s:s, "
 			 "s:s?}",
-		"network.transport", "tcp", "network.type", row->tuple.family == AF_INET ? "ipv4" : "ipv6",
-		"source.ip", src, "source.port", (int)row->tuple.src_port, "destination.ip", dst,
-		"destination.port", (int)row->tuple.dst_port, "eghostbuster.socket.cookie", cookie,
-		"eghostbuster.socket.state", tcp_state_name(row->state), "eghostbuster.socket.ifindex",
-		(json_int_t)row->tuple.ifindex, "eghostbuster.socket.send_queue", (json_int_t)row->send_queue,
+		"network.transport", "tcp", "network.type",
+		row->tuple.family == AF_INET ? "ipv4" : "ipv6", "source.ip", src, "source.port",
+		(int)row->tuple.src_port, "destination.ip", dst, "destination.port",
+		(int)row->tuple.dst_port, "eghostbuster.socket.cookie", cookie,
+		"eghostbuster.socket.state", tcp_state_name(row->state),
+		"eghostbuster.socket.ifindex", (json_int_t)row->tuple.ifindex,
+		"eghostbuster.socket.send_queue", (json_int_t)row->send_queue,
 		"eghostbuster.socket.timer", timer_name(row->timer), "eghostbuster.socket.timer_ms",
 		(json_int_t)row->timer_ms, "eghostbuster.socket.retransmits", (int)row->retrans,
 		"eghostbuster.socket.last_ack_ms",
 		row->has_info ? json_integer(row->last_ack_ms) : json_null(), "eghostbuster.age_ms",
-		f->age_known ? json_integer((json_int_t)f->age_ms) : json_null(), "eghostbuster.verdict",
-		verdict_name(f->decision.verdict), "event.reason", f->decision.reason, "rule.name",
+		f->age_known ? json_integer((json_int_t)f->age_ms) : json_null(),
+		"eghostbuster.verdict", verdict_name(f->decision.verdict), "event.reason",
+		f->decision.reason, "rule.name",
 		f->decision.rule != NULL ? f->decision.rule->name : NULL);
 }
 
@@ -141,8 +151,8 @@ static int
 show_table(const struct scan *scan, const struct orphans *list)
 {
 	if (list->count != 0)
-		printf("%-24s %-24s %-11s %10s  %-19s %-8s %s\n", "LOCAL", "PEER", "STATE", "SEND-Q", "TIMER",
-			"AGE", "POLICY WOULD");
+		printf("%-24s %-24s %-11s %10s  %-19s %-8s %s\n", "LOCAL", "PEER", "STATE",
+			"SEND-Q", "TIMER", "AGE", "POLICY WOULD");
 	for (size_t i = 0; i < list->count; i++) {
 		struct finding f = finding_make(scan, &list->rows[i]);
 
@@ -157,7 +167,8 @@ static int
 options_read(struct scan *scan, int argc, char **argv)
 {
 	static const struct option longs[] = { { "json", no_argument, NULL, 'j' },
-		{ "all", no_argument, NULL, 'a' }, { "config", required_argument, NULL, 'c' }, { 0 } };
+		{ "all", no_argument, NULL, 'a' }, { "config", required_argument, NULL, 'c' },
+		{ 0 } };
 	int c;
 
 	while ((c = getopt_long(argc, argv, "c:", longs, NULL)) != -1) {

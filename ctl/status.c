@@ -33,8 +33,9 @@ service_connect(const char *path)
 		setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)) == 0)
 		return fd;
 	log_error("cannot reach the service at %s: %s%s", path, strerror(errno),
-		errno == EACCES ? " (only root may ask)" :
-		errno == ENOENT || errno == ECONNREFUSED ? " (is it running?)" : "");
+		errno == EACCES				   ? " (only root may ask)"
+		: errno == ENOENT || errno == ECONNREFUSED ? " (is it running?)"
+							   : "");
 	if (fd >= 0)
 		close(fd);
 	return -1;
@@ -66,7 +67,8 @@ object_print(const char *prefix, json_t *object)
 	const char *key;
 	json_t *value;
 
-	json_object_foreach (object, key, value) {
+	json_object_foreach(object, key, value)
+	{
 		char name[128];
 
 		snprintf(name, sizeof(name), "%s%s", prefix, key);
@@ -76,13 +78,16 @@ object_print(const char *prefix, json_t *object)
 		} else if (json_is_string(value)) {
 			char safe[1024];
 
-			text_escape(json_string_value(value), json_string_length(value), safe, sizeof(safe));
+			text_escape(json_string_value(value), json_string_length(value), safe,
+				sizeof(safe));
 			printf("%-24s %s\n", name, safe);
 		} else if (json_is_integer(value)) {
 			printf("%-24s %" JSON_INTEGER_FORMAT "\n", name, json_integer_value(value));
 		} else {
-			printf("%-24s %s\n", name, json_is_true(value) ? "yes" : json_is_false(value) ? "no" :
-				"-");
+			printf("%-24s %s\n", name,
+				json_is_true(value)    ? "yes"
+				: json_is_false(value) ? "no"
+						       : "-");
 		}
 	}
 }
@@ -92,8 +97,8 @@ answer_print(const char *text, size_t len, bool as_json)
 {
 	json_error_t error;
 	json_t *root = json_loadb(text, len, 0, &error);
-	const char *refused = root == NULL ? "an answer that is no JSON" :
-		json_string_value(json_object_get(root, "error"));
+	const char *refused = root == NULL ? "an answer that is no JSON"
+					   : json_string_value(json_object_get(root, "error"));
 	int rc = 1;
 
 	if (refused != NULL) {

@@ -45,9 +45,11 @@ dir_open(const char *path, char dir[PATH_MAX], const char **name)
 	return open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
 }
 
-/* Only the folders of the built-in defaults are made: a mistyped path is an error, not a new folder. */
+/* Only the folders of the built-in defaults are made: a mistyped path is an error, not a new
+ * folder. */
 static void
-default_dir_make(const char *path, const char *default_path, mode_t mode, const struct role_ids *owner)
+default_dir_make(
+	const char *path, const char *default_path, mode_t mode, const struct role_ids *owner)
 {
 	char dir[PATH_MAX];
 
@@ -90,16 +92,16 @@ log_create_finish(int fd, const char *path, const struct role_ids *broker)
 		fatal("cannot give %s to uid %u: %s", path, broker->uid, strerror(errno));
 }
 
-/* Who owns it can rewrite it. A broker without an account had an id of the dynamic range, perhaps another
- * one than now. */
+/* Who owns it can rewrite it. A broker without an account had an id of the dynamic range, perhaps
+ * another one than now. */
 static void
 log_owner_check(const struct stat *st, const char *path, const struct role_ids *broker)
 {
 	bool dynamic = st->st_uid >= IDS_DYNAMIC_FIRST && st->st_uid <= IDS_DYNAMIC_LAST;
 
 	if (st->st_uid != 0 && st->st_uid != broker->uid && !dynamic)
-		fatal("the audit log %s belongs to uid %u, expected root or the broker (%u)", path, st->st_uid,
-			broker->uid);
+		fatal("the audit log %s belongs to uid %u, expected root or the broker (%u)", path,
+			st->st_uid, broker->uid);
 	if ((st->st_mode & (S_IWGRP | S_IWOTH)) != 0)
 		log_warning("the audit log %s can be changed by others (mode %04o)", path,
 			st->st_mode & 07777);
@@ -203,5 +205,6 @@ files_notify_open(struct handles *h)
 	address_fill(&un, &len, path);
 	h->notify = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	if (h->notify < 0 || connect(h->notify, (struct sockaddr *)&un, len) < 0)
-		fatal("cannot reach the service manager at NOTIFY_SOCKET=%s: %s", path, strerror(errno));
+		fatal("cannot reach the service manager at NOTIFY_SOCKET=%s: %s", path,
+			strerror(errno));
 }

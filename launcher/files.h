@@ -19,17 +19,17 @@ struct handles {
 /* opt->config must exist; without it the default file may be missing. */
 void files_config_open(struct handles *h, const struct options *opt);
 
-/* path: absolute or relative; its folder must exist (the default one is made). Never follows a link in
- * the last component, takes regular files with one name only, since the folder may belong to the
+/* path: absolute or relative; its folder must exist (the default one is made). Never follows a link
+ * in the last component, takes regular files with one name only, since the folder may belong to the
  * broker's account. */
 void files_log_open(struct handles *h, const char *path, const struct role_ids *broker);
 
-/* Takes the lock beside the control socket; fatal when a living instance holds it. The lock, not the
- * socket's file, says who lives. First of all that leaves a trace. */
+/* Takes the lock beside the control socket; fatal when a living instance holds it. The lock, not
+ * the socket's file, says who lives. First of all that leaves a trace. */
 void files_lock_take(struct handles *h, const char *path);
 
-/* Binds the control socket in place of one that nobody listens on. Needs the lock. Last, so that a refused
- * start leaves none behind. */
+/* Binds the control socket in place of one that nobody listens on. Needs the lock. Last, so that a
+ * refused start leaves none behind. */
 void files_control_open(struct handles *h, const char *path);
 
 /* Connects to $NOTIFY_SOCKET when there is one. */

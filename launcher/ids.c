@@ -38,7 +38,8 @@ processes_mark(void)
 	closedir(proc);
 }
 
-/* The same name starts at the same id every time, so that a log's owner is stable where it can be. */
+/* The same name starts at the same id every time, so that a log's owner is stable where it can be.
+ */
 static unsigned
 name_hash(const char *name)
 {
@@ -88,6 +89,6 @@ ids_choose(struct ids *ids)
 	ids->reaper = role_choose("_eghost-reaper");
 	if (ids->tracker.uid == ids->broker.uid || ids->tracker.uid == ids->reaper.uid ||
 		ids->broker.uid == ids->reaper.uid)
-		fatal("the roles' accounts share a uid (%u, %u, %u): they must be three", ids->tracker.uid,
-			ids->broker.uid, ids->reaper.uid);
+		fatal("the roles' accounts share a uid (%u, %u, %u): they must be three",
+			ids->tracker.uid, ids->broker.uid, ids->reaper.uid);
 }

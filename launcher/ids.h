@@ -18,9 +18,9 @@ struct ids {
 };
 
 /*
- * The accounts _eghost-tracker, _eghost-broker and _eghost-reaper where they exist, else for each an id
- * of systemd's dynamic range (61184-65519) that no account, no group and no running process has.
- * Fatal when the three are not different and unprivileged.
+ * The accounts _eghost-tracker, _eghost-broker and _eghost-reaper where they exist, else for each
+ * an id of systemd's dynamic range (61184-65519) that no account, no group and no running process
+ * has. Fatal when the three are not different and unprivileged.
  */
 void ids_choose(struct ids *ids);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The launcher: root, once. It parses nothing but its argv, opens what only root may open, starts the
- * roles and becomes the broker. After that no process of the service is root.
+ * The launcher: root, once. It parses nothing but its argv, opens what only root may open, starts
+ * the roles and becomes the broker. After that no process of the service is root.
  */
 #include <cap-ng.h>
 #include <errno.h>
@@ -46,8 +46,12 @@ requirements_check(void)
 		unsigned cap;
 		const char *name;
 	} needed[] = {
-		{ CAP_BPF, "CAP_BPF" }, { CAP_PERFMON, "CAP_PERFMON" }, { CAP_NET_ADMIN, "CAP_NET_ADMIN" },
-		{ CAP_SETUID, "CAP_SETUID" }, { CAP_SETGID, "CAP_SETGID" }, { CAP_SETPCAP, "CAP_SETPCAP" },
+		{ CAP_BPF, "CAP_BPF" },
+		{ CAP_PERFMON, "CAP_PERFMON" },
+		{ CAP_NET_ADMIN, "CAP_NET_ADMIN" },
+		{ CAP_SETUID, "CAP_SETUID" },
+		{ CAP_SETGID, "CAP_SETGID" },
+		{ CAP_SETPCAP, "CAP_SETPCAP" },
 	};
 
 	if (geteuid() != 0)
@@ -55,11 +59,12 @@ requirements_check(void)
 	for (size_t i = 0; i < sizeof(needed) / sizeof(needed[0]); i++) {
 		if (!capng_have_capability(CAPNG_PERMITTED, needed[i].cap) ||
 			!capng_have_capability(CAPNG_BOUNDING_SET, needed[i].cap))
-			fatal("%s is missing: it is needed at the start, or by a role", needed[i].name);
+			fatal("%s is missing: it is needed at the start, or by a role",
+				needed[i].name);
 	}
 	if (access(BTF_PATH, R_OK) < 0)
-		fatal("%s: %s: the kernel must have BTF (CONFIG_DEBUG_INFO_BTF=y, 5.8 or later)", BTF_PATH,
-			strerror(errno));
+		fatal("%s: %s: the kernel must have BTF (CONFIG_DEBUG_INFO_BTF=y, 5.8 or later)",
+			BTF_PATH, strerror(errno));
 }
 
 static void
@@ -92,8 +97,8 @@ heartbeat_choose(void)
 
 /* The broker's arguments: what it cannot learn from its descriptors. */
 static void
-broker_argv(const char *argv[16], const struct options *opt, const struct handles *h, const char *verb,
-	const char *log_path)
+broker_argv(const char *argv[16], const struct options *opt, const struct handles *h,
+	const char *verb, const char *log_path)
 {
 	unsigned n = 0;
 
@@ -131,7 +136,10 @@ check_config(const struct options *opt)
 		ids_choose(&ids);
 	broker_argv(argv, opt, &h, "check", NULL);
 	fds[0] = (struct fd_place){ h.config, BROKER_FD_CONFIG };
-	spawn_become(&(struct role){ .name = "broker", .argv = argv, .ids = ids.broker, .fds = fds,
+	spawn_become(&(struct role){ .name = "broker",
+			     .argv = argv,
+			     .ids = ids.broker,
+			     .fds = fds,
 			     .fd_count = 1 },
 		opt->libexec, spawn_program_open(opt->libexec, "broker"));
 }
@@ -162,9 +170,9 @@ line_read(int fd, char *line, size_t size)
 }
 
 /*
- * Where the audit log goes is in the configuration, which root does not parse. A child without privileges,
- * which has heard nobody but that file, reads it and answers one line: the path. A bad file ends here,
- * before anything is started.
+ * Where the audit log goes is in the configuration, which root does not parse. A child without
+ * privileges, which has heard nobody but that file, reads it and answers one line: the path. A bad
+ * file ends here, before anything is started.
  */
 static const char *
 log_path_ask(const struct options *opt, const struct handles *h, const struct ids *ids, int program)
@@ -183,8 +191,11 @@ log_path_ask(const struct options *opt, const struct handles *h, const struct id
 		const struct fd_place fds[] = { { h->config, BROKER_FD_CONFIG },
 			{ out[1], STDOUT_FILENO } };
 
-		spawn_become(&(struct role){ .name = "broker", .argv = argv, .ids = ids->broker,
-				     .fds = fds, .fd_count = 2 },
+		spawn_become(&(struct role){ .name = "broker",
+				     .argv = argv,
+				     .ids = ids->broker,
+				     .fds = fds,
+				     .fd_count = 2 },
 			opt->libexec, program);
 	}
 	close(out[1]);
@@ -205,7 +216,8 @@ static void
 role_fork(const struct role *role, const char *libexec, int program)
 {
 	if (fork_or_die() == 0) {
-		/* The terminal's ^C goes to all; the roles stop when the broker closes their channel. */
+		/* The terminal's ^C goes to all; the roles stop when the broker closes their
+		 * channel. */
 		signal(SIGINT, SIG_IGN);
 		signal(SIGTERM, SIG_IGN);
 		signal(SIGHUP, SIG_IGN);
@@ -215,8 +227,8 @@ role_fork(const struct role *role, const char *libexec, int program)
 }
 
 static void
-tracker_start(const struct options *opt, const struct ids *ids, const struct channels *ch, int program,
-	unsigned heartbeat_ms)
+tracker_start(const struct options *opt, const struct ids *ids, const struct channels *ch,
+	int program, unsigned heartbeat_ms)
 {
 	const struct fd_place fds[] = { { ch->tracker[1], ROLE_CHANNEL_FD } };
 	const char *argv[8] = { "--heartbeat-ms" };
@@ -233,14 +245,19 @@ tracker_start(const struct options *opt, const struct ids *ids, const struct cha
 	if (opt->verbose)
 		argv[n++] = "-v";
 	argv[n] = NULL;
-	role_fork(&(struct role){ .name = "tracker", .argv = argv, .ids = ids->tracker,
+	role_fork(&(struct role){ .name = "tracker",
+			  .argv = argv,
+			  .ids = ids->tracker,
 			  .caps = CAP_BIT(CAP_BPF) | CAP_BIT(CAP_PERFMON),
-			  .bounding = CAP_BIT(CAP_BPF), .fds = fds, .fd_count = 1 },
+			  .bounding = CAP_BIT(CAP_BPF),
+			  .fds = fds,
+			  .fd_count = 1 },
 		opt->libexec, program);
 }
 
 static void
-reaper_start(const struct options *opt, const struct ids *ids, const struct channels *ch, int program)
+reaper_start(
+	const struct options *opt, const struct ids *ids, const struct channels *ch, int program)
 {
 	const struct fd_place fds[] = { { ch->reaper[1], ROLE_CHANNEL_FD } };
 	const char *argv[8] = { "--ceiling" };
@@ -254,9 +271,13 @@ reaper_start(const struct options *opt, const struct ids *ids, const struct chan
 	if (opt->verbose)
 		argv[n++] = "-v";
 	argv[n] = NULL;
-	role_fork(&(struct role){ .name = "reaper", .argv = argv, .ids = ids->reaper,
-			  .caps = CAP_BIT(CAP_NET_ADMIN), .bounding = CAP_BIT(CAP_NET_ADMIN),
-			  .fds = fds, .fd_count = 1 },
+	role_fork(&(struct role){ .name = "reaper",
+			  .argv = argv,
+			  .ids = ids->reaper,
+			  .caps = CAP_BIT(CAP_NET_ADMIN),
+			  .bounding = CAP_BIT(CAP_NET_ADMIN),
+			  .fds = fds,
+			  .fd_count = 1 },
 		opt->libexec, program);
 }
 
@@ -265,21 +286,29 @@ broker_become(const struct options *opt, const struct ids *ids, const struct cha
 	const struct handles *h, int program, const char *log_path)
 {
 	const struct fd_place fds[] = {
-		{ ch->tracker[0], BROKER_FD_TRACKER }, { ch->reaper[0], BROKER_FD_REAPER },
-		{ h->control, BROKER_FD_CONTROL }, { h->lock, BROKER_FD_LOCK }, { h->log, BROKER_FD_LOG },
-		{ h->log_dir, BROKER_FD_LOG_DIR }, { h->config, BROKER_FD_CONFIG },
-		{ h->config_dir, BROKER_FD_CONFIG_DIR }, { h->notify, BROKER_FD_NOTIFY },
+		{ ch->tracker[0], BROKER_FD_TRACKER },
+		{ ch->reaper[0], BROKER_FD_REAPER },
+		{ h->control, BROKER_FD_CONTROL },
+		{ h->lock, BROKER_FD_LOCK },
+		{ h->log, BROKER_FD_LOG },
+		{ h->log_dir, BROKER_FD_LOG_DIR },
+		{ h->config, BROKER_FD_CONFIG },
+		{ h->config_dir, BROKER_FD_CONFIG_DIR },
+		{ h->notify, BROKER_FD_NOTIFY },
 	};
 	const char *argv[16];
 
 	broker_argv(argv, opt, h, "run", log_path);
-	spawn_become(&(struct role){ .name = "broker", .argv = argv, .ids = ids->broker, .fds = fds,
+	spawn_become(&(struct role){ .name = "broker",
+			     .argv = argv,
+			     .ids = ids->broker,
+			     .fds = fds,
 			     .fd_count = sizeof(fds) / sizeof(fds[0]) },
 		opt->libexec, program);
 }
 
-/* Kernels before 5.11 account BPF memory to RLIMIT_MEMLOCK. Where it cannot be raised and matters, loading
- * fails and says so. */
+/* Kernels before 5.11 account BPF memory to RLIMIT_MEMLOCK. Where it cannot be raised and matters,
+ * loading fails and says so. */
 static void
 memlock_raise(void)
 {

@@ -20,7 +20,15 @@
 #define EGB_SBINDIR "/usr/sbin"
 #endif
 
-enum { OPT_CHECK = 256, OPT_AUDIT_LOG, OPT_CONTROL, OPT_LIBEXEC, OPT_CEILING, OPT_TIME_WAIT, OPT_RING };
+enum {
+	OPT_CHECK = 256,
+	OPT_AUDIT_LOG,
+	OPT_CONTROL,
+	OPT_LIBEXEC,
+	OPT_CEILING,
+	OPT_TIME_WAIT,
+	OPT_RING
+};
 
 /* One table for the parser and for --help. */
 static const struct entry {
@@ -29,15 +37,16 @@ static const struct entry {
 	const char *help;
 	int value;
 } entries[] = {
-	{ "config", "FILE", "policy file (default " DEFAULT_CONFIG ", else the built-in policy)", 'c' },
+	{ "config", "FILE", "policy file (default " DEFAULT_CONFIG ", else the built-in policy)",
+		'c' },
 	{ "observe", NULL, "decide and record, touch nothing", 'n' },
 	{ "check-config", NULL, "check the policy, print it in full and exit", OPT_CHECK },
 	{ "audit-log", "FILE", "audit log (default: as configured, " DEFAULT_AUDIT_LOG ")",
 		OPT_AUDIT_LOG },
 	{ "control", "SOCKET", "control socket (default " DEFAULT_CONTROL ")", OPT_CONTROL },
 	{ "libexec", "DIR", "folder with the roles' programs", OPT_LIBEXEC },
-	{ "destroy-ceiling", "N[/s]", "sockets destroyed per second at most, whatever is configured",
-		OPT_CEILING },
+	{ "destroy-ceiling", "N[/s]",
+		"sockets destroyed per second at most, whatever is configured", OPT_CEILING },
 	{ "allow-time-wait", NULL, "let rules that name the state time-wait release such sockets",
 		OPT_TIME_WAIT },
 	{ "ring-bytes", "N", "size of the event ring, a power of two (default 2097152)", OPT_RING },
@@ -51,14 +60,16 @@ static _Noreturn void
 help_print(void)
 {
 	printf("usage: eghostbuster [options]\n"
-	       "Finds what dead processes left in the kernel, proves that nobody holds it, releases it.\n\n");
+	       "Finds what dead processes left in the kernel, proves that nobody holds it, "
+	       "releases it.\n\n");
 	for (size_t i = 0; i < ENTRIES; i++) {
 		char left[64], dash[8] = "    ";
 
 		if (entries[i].value < 256)
 			snprintf(dash, sizeof(dash), "-%c, ", entries[i].value);
 		snprintf(left, sizeof(left), "%s--%s%s%s", dash, entries[i].name,
-			entries[i].arg != NULL ? " " : "", entries[i].arg != NULL ? entries[i].arg : "");
+			entries[i].arg != NULL ? " " : "",
+			entries[i].arg != NULL ? entries[i].arg : "");
 		printf("  %-28s %s\n", left, entries[i].help);
 	}
 	exit(0);

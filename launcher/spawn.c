@@ -32,8 +32,8 @@ spawn_program_open(const char *libexec, const char *name)
 	return fd;
 }
 
-/* Everything above the parking place goes at exec, even what was inherited without CLOEXEC. Before 5.11
- * one by one. */
+/* Everything above the parking place goes at exec, even what was inherited without CLOEXEC.
+ * Before 5.11 one by one. */
 static void
 inherited_close(void)
 {
@@ -54,9 +54,12 @@ fds_place(const struct role *role, int program)
 		fatal("too many descriptors for the %s", role->name);
 	program = fcntl(program, F_DUPFD_CLOEXEC, FD_PARKING);
 	for (unsigned i = 0; i < role->fd_count; i++) {
-		parked[i] = role->fds[i].from < 0 ? -1 : fcntl(role->fds[i].from, F_DUPFD_CLOEXEC, FD_PARKING);
+		parked[i] = role->fds[i].from < 0
+				    ? -1
+				    : fcntl(role->fds[i].from, F_DUPFD_CLOEXEC, FD_PARKING);
 		if (role->fds[i].from >= 0 && parked[i] < 0)
-			fatal("cannot duplicate a descriptor for the %s: %s", role->name, strerror(errno));
+			fatal("cannot duplicate a descriptor for the %s: %s", role->name,
+				strerror(errno));
 	}
 	for (int fd = STDERR_FILENO + 1; fd < FD_PARKING; fd++)
 		close(fd);
@@ -64,7 +67,8 @@ fds_place(const struct role *role, int program)
 		int to = role->fds[i].to;
 
 		if (parked[i] >= 0 && dup2(parked[i], to) < 0)
-			fatal("cannot place a descriptor for the %s: %s", role->name, strerror(errno));
+			fatal("cannot place a descriptor for the %s: %s", role->name,
+				strerror(errno));
 		if (to > last)
 			last = to;
 	}
@@ -90,8 +94,8 @@ caps_apply(const struct role *role, capng_select_t set)
 
 /*
  * The order matters. Inheritable before the bounding set shrinks (capset() wants it inside the old
- * bounding set), bounding while CAP_SETPCAP is there, ids with KEEPCAPS, ambient last (it must be inside
- * permitted and inheritable).
+ * bounding set), bounding while CAP_SETPCAP is there, ids with KEEPCAPS, ambient last (it must be
+ * inside permitted and inheritable).
  */
 static void
 privileges_drop(const struct role *role)
@@ -107,7 +111,8 @@ privileges_drop(const struct role *role)
 	if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0 || setgroups(0, NULL) < 0 ||
 		setresgid(role->ids.gid, role->ids.gid, role->ids.gid) < 0 ||
 		setresuid(role->ids.uid, role->ids.uid, role->ids.uid) < 0)
-		fatal("cannot change to uid %u for the %s: %s", role->ids.uid, role->name, strerror(errno));
+		fatal("cannot change to uid %u for the %s: %s", role->ids.uid, role->name,
+			strerror(errno));
 	capng_clear(CAPNG_SELECT_CAPS);
 	caps_add(CAPNG_EFFECTIVE | CAPNG_PERMITTED | CAPNG_INHERITABLE | CAPNG_AMBIENT, role->caps);
 	caps_apply(role, CAPNG_SELECT_CAPS);

@@ -27,7 +27,8 @@ void
 channel_open(struct channel *ch, int fd, const char *peer, enum wire_direction in)
 {
 	if (!is_seqpacket_pair(fd)) {
-		log_error("not to be started by hand: this is a part of eghostbuster(8), which starts it");
+		log_error("not to be started by hand: this is a part of eghostbuster(8), which "
+			  "starts it");
 		_exit(2);
 	}
 	*ch = (struct channel){ .fd = fd, .peer = peer, .in = in };
@@ -46,7 +47,8 @@ channel_send(struct channel *ch, enum wire_type type, const void *records, size_
 	ssize_t n;
 
 	if (length == 0)
-		fatal("%zu records of %s do not make a packet: this is a bug", count, wire_type_name(type));
+		fatal("%zu records of %s do not make a packet: this is a bug", count,
+			wire_type_name(type));
 	do
 		n = sendmsg(ch->fd, &msg, MSG_NOSIGNAL);
 	while (n < 0 && errno == EINTR);
@@ -83,10 +85,11 @@ channel_recv(struct channel *ch, struct wire_view *view)
 		return CHANNEL_EOF; /* the peer died with packets of ours unread */
 	if (n < 0)
 		fatal("receiving from the %s: %s", ch->peer, strerror(errno));
-	/* No room is offered for ancillary data, so an fd never arrives; that one was sent is told by
-	 * MSG_CTRUNC, that a packet was longer than any correct one by MSG_TRUNC. */
+	/* No room is offered for ancillary data, so an fd never arrives; that one was sent is told
+	 * by MSG_CTRUNC, that a packet was longer than any correct one by MSG_TRUNC. */
 	if ((flags & (MSG_TRUNC | MSG_CTRUNC)) != 0)
-		fatal("the %s broke the protocol: an oversized packet or a file descriptor", ch->peer);
+		fatal("the %s broke the protocol: an oversized packet or a file descriptor",
+			ch->peer);
 	if (n == 0)
 		return CHANNEL_EOF; /* no correct packet is empty: either way the talk is over */
 	err = wire_check(ch->packet, (size_t)n, ch->in, ch->seq_in, view);

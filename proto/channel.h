@@ -5,24 +5,25 @@
 #include "wire.h"
 
 /*
- * One end of a SOCK_SEQPACKET pair. The kernel keeps packet borders, so there is no partial read, and
- * both ends see EOF as soon as the other dies: the life-line between the roles.
+ * One end of a SOCK_SEQPACKET pair. The kernel keeps packet borders, so there is no partial read,
+ * and both ends see EOF as soon as the other dies: the life-line between the roles.
  */
 
 struct channel {
 	int fd;
-	const char *peer;	 /* for messages: "tracker" */
-	enum wire_direction in;	 /* the only direction accepted from the peer */
+	const char *peer;	/* for messages: "tracker" */
+	enum wire_direction in; /* the only direction accepted from the peer */
 	uint32_t seq_in, seq_out;
 	_Alignas(8) unsigned char packet[WIRE_PACKET_MAX];
 };
 
-/* Prepares *ch. Exits with "not to be started by hand" when fd is not one end of a SEQPACKET pair. */
+/* Prepares *ch. Exits with "not to be started by hand" when fd is not one end of a SEQPACKET pair.
+ */
 void channel_open(struct channel *ch, int fd, const char *peer, enum wire_direction in);
 
-/* Sends `count` records of `type` as one packet. Returns 0, or -1 with errno: EAGAIN when a non-blocking
- * socket is full (nothing was sent, the number is not used up), EPIPE or ECONNRESET when the peer is
- * gone. Blocks on a blocking socket. */
+/* Sends `count` records of `type` as one packet. Returns 0, or -1 with errno: EAGAIN when a
+ * non-blocking socket is full (nothing was sent, the number is not used up), EPIPE or ECONNRESET
+ * when the peer is gone. Blocks on a blocking socket. */
 int channel_send(struct channel *ch, enum wire_type type, const void *records, size_t count);
 
 enum channel_event {

@@ -21,12 +21,12 @@ struct diag_row {
 	uint32_t uid;	/* meaningless for an orphan before 6.17 (sock_i_uid() said 0) */
 	uint32_t send_queue;
 	uint32_t recv_queue;
-	uint32_t timer_ms;  /* until the timer fires */
-	uint8_t state;	    /* enum tcp_state */
-	uint8_t timer;	    /* 0 none, 1 RTO, 2 keepalive or FIN-WAIT-2, 3 mini-socket, 4 zero window */
+	uint32_t timer_ms; /* until the timer fires */
+	uint8_t state;	   /* enum tcp_state */
+	uint8_t timer; /* 0 none, 1 RTO, 2 keepalive or FIN-WAIT-2, 3 mini-socket, 4 zero window */
 	uint8_t retrans;
-	bool has_shutdown;  /* full sockets only */
-	uint8_t shutdown;   /* 3 for every full-socket orphan */
+	bool has_shutdown; /* full sockets only */
+	uint8_t shutdown;  /* 3 for every full-socket orphan */
 	bool has_info;
 	uint32_t last_ack_ms; /* tcp_info.tcpi_last_ack_recv */
 	uint32_t unacked;     /* tcp_info.tcpi_unacked, segments */
@@ -35,19 +35,19 @@ struct diag_row {
 
 #define DIAG_REQUEST_LEN 72u /* nlmsghdr + inet_diag_req_v2, for diag_exact() */
 
-/* Writes an exact request to buf (at least DIAG_REQUEST_LEN bytes, aligned to 4) and returns its length.
- * message: SOCK_DIAG_BY_FAMILY (a look) or SOCK_DESTROY (an act; always acknowledged).
- * Never without a cookie: {~0,~0} is INET_DIAG_NOCOOKIE and would match a listener with the same port
- * (inet_diag_find_one_icsk(), 5.8 ... 7.3). Returns 0 for cookie 0 and ~0. */
-size_t diag_exact(void *buf, uint16_t message, uint32_t seq, uint64_t cookie,
-	const struct wire_tuple *tuple);
+/* Writes an exact request to buf (at least DIAG_REQUEST_LEN bytes, aligned to 4) and returns its
+ * length. message: SOCK_DIAG_BY_FAMILY (a look) or SOCK_DESTROY (an act; always acknowledged).
+ * Never without a cookie: {~0,~0} is INET_DIAG_NOCOOKIE and would match a listener with the same
+ * port (inet_diag_find_one_icsk(), 5.8 ... 7.3). Returns 0 for cookie 0 and ~0. */
+size_t diag_exact(
+	void *buf, uint16_t message, uint32_t seq, uint64_t cookie, const struct wire_tuple *tuple);
 
 /* Writes a dump request for one family and a set of states (bits 1 << enum tcp_state; an explicit
  * mask, since 6.8 has a pseudo-state above TCP_CLOSING). Same buffer rules. */
 size_t diag_dump(void *buf, uint32_t seq, uint16_t family, uint32_t states);
 
-/* Reads the inet_diag_msg in a netlink message of len bytes (from its nlmsghdr). False when it is too
- * short or its attributes do not parse. */
+/* Reads the inet_diag_msg in a netlink message of len bytes (from its nlmsghdr). False when it is
+ * too short or its attributes do not parse. */
 bool diag_parse(const void *nlmsg, size_t len, struct diag_row *row);
 
 #endif

@@ -19,7 +19,8 @@ static const struct filter_rule common_rules[] = {
 	FILTER_ALLOW(madvise),
 	FILTER_ALLOW(brk),
 	FILTER_ALLOW(futex),
-	/* Clocks are read without a system call where the vDSO can; elsewhere (hpet, Xen) it makes one. */
+	/* Clocks are read without a system call where the vDSO can; elsewhere (hpet, Xen) it makes
+	   one. */
 	FILTER_ALLOW(clock_gettime),
 	FILTER_ALLOW(gettimeofday),
 	FILTER_ALLOW(rt_sigreturn),
@@ -43,8 +44,8 @@ static const struct filter_rule common_rules[] = {
 #endif
 };
 
-const struct filter_group filter_common =
-	FILTER_GROUP("memory without PROT_EXEC, time, exit, one line on standard error", common_rules);
+const struct filter_group filter_common = FILTER_GROUP(
+	"memory without PROT_EXEC, time, exit, one line on standard error", common_rules);
 
 static const struct filter_rule *
 rule_next(const struct filter_group *groups, size_t count, size_t *g, size_t *r)
@@ -56,7 +57,8 @@ rule_next(const struct filter_group *groups, size_t count, size_t *g, size_t *r)
 	return NULL;
 }
 
-/* True when `syscall` has a rule with arguments and one without: the second would void the first. */
+/* True when `syscall` has a rule with arguments and one without: the second would void the first.
+ */
 static int
 rule_voided(const struct filter_group *groups, size_t count, int syscall)
 {
@@ -84,7 +86,8 @@ rules_add(scmp_filter_ctx ctx, const struct filter_group *groups, size_t count)
 
 		if (rule->syscall == __NR_SCMP_ERROR || rule_voided(groups, count, rule->syscall))
 			return -1;
-		rc = seccomp_rule_add_array(ctx, SCMP_ACT_ALLOW, rule->syscall, rule->argc, rule->args);
+		rc = seccomp_rule_add_array(
+			ctx, SCMP_ACT_ALLOW, rule->syscall, rule->argc, rule->args);
 		/* A call this architecture lacks cannot be made either. */
 		if (rc < 0 && rc != -EDOM && rc != -EEXIST)
 			return -1;

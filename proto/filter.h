@@ -6,9 +6,9 @@
 #include <stddef.h>
 
 /*
- * A role's system calls as data. Anything not in the tables kills the process (SECCOMP_RET_KILL_PROCESS,
- * which the kernel also logs). Two rules for one call are OR: an unconditional one voids a filtered
- * one, so filter_install() refuses such a table.
+ * A role's system calls as data. Anything not in the tables kills the process
+ * (SECCOMP_RET_KILL_PROCESS, which the kernel also logs). Two rules for one call are OR: an
+ * unconditional one voids a filtered one, so filter_install() refuses such a table.
  */
 
 #define FILTER_ARGS_MAX 3
@@ -25,10 +25,27 @@ struct filter_group {
 	size_t count;
 };
 
-#define FILTER_ALLOW(name)	 { SCMP_SYS(name), 0, { { 0 } } }
-#define FILTER_EQ(arg, value)	 { (arg), SCMP_CMP_EQ, (scmp_datum_t)(value), 0 }
-#define FILTER_MASK(arg, mask, value) { (arg), SCMP_CMP_MASKED_EQ, (mask), (value) }
-#define FILTER_GROUP(text, table) { (text), (table), sizeof(table) / sizeof((table)[0]) }
+#define FILTER_ALLOW(name)         \
+	{                          \
+		SCMP_SYS(name), 0, \
+		{                  \
+			{          \
+				0  \
+			}          \
+		}                  \
+	}
+#define FILTER_EQ(arg, value)                                \
+	{                                                    \
+		(arg), SCMP_CMP_EQ, (scmp_datum_t)(value), 0 \
+	}
+#define FILTER_MASK(arg, mask, value)                      \
+	{                                                  \
+		(arg), SCMP_CMP_MASKED_EQ, (mask), (value) \
+	}
+#define FILTER_GROUP(text, table)                                   \
+	{                                                           \
+		(text), (table), sizeof(table) / sizeof((table)[0]) \
+	}
 
 /* What every role needs: memory without PROT_EXEC, time, exit, writing the log line. */
 extern const struct filter_group filter_common;

@@ -46,8 +46,8 @@ text_escape(const char *text, size_t len, char *out, size_t size)
 
 static unsigned long lines_dropped;
 
-/* A line is diagnosis, the audit log is the record: when standard error cannot take it at once (a full
- * pipe, a stopped terminal) it is dropped and counted, and nothing waits. */
+/* A line is diagnosis, the audit log is the record: when standard error cannot take it at once (a
+ * full pipe, a stopped terminal) it is dropped and counted, and nothing waits. */
 static bool
 stderr_ready(void)
 {
@@ -87,7 +87,8 @@ line_write(enum log_level level, const char *text)
 		return;
 	}
 	if (lines_dropped != 0) {
-		snprintf(note, sizeof(note), "%lu lines were not taken by standard error", lines_dropped);
+		snprintf(note, sizeof(note), "%lu lines were not taken by standard error",
+			lines_dropped);
 		lines_dropped = 0;
 		line_put(LOG_LEVEL_WARNING, note);
 	}

@@ -7,12 +7,17 @@
 
 /*
  * One line per call on standard error, by one write(2): no stdio, so that it works behind every
- * role's filter. Never waits: a line that standard error cannot take at once is counted, and the count
- * said later. Where standard error is not a terminal each line starts with "<N>", the syslog
+ * role's filter. Never waits: a line that standard error cannot take at once is counted, and the
+ * count said later. Where standard error is not a terminal each line starts with "<N>", the syslog
  * priority that service managers read. Bytes that could drive a terminal come out as \xNN.
  */
 
-enum log_level { LOG_LEVEL_ERROR = 3, LOG_LEVEL_WARNING = 4, LOG_LEVEL_INFO = 6, LOG_LEVEL_DEBUG = 7 };
+enum log_level {
+	LOG_LEVEL_ERROR = 3,
+	LOG_LEVEL_WARNING = 4,
+	LOG_LEVEL_INFO = 6,
+	LOG_LEVEL_DEBUG = 7
+};
 
 /* name: what each line begins with ("tracker"); kept, not copied. verbose: debug lines, too. */
 void log_open(const char *name, bool verbose);

@@ -24,7 +24,8 @@ limit_set(int resource, const char *name, rlim_t value)
 	struct rlimit lim = { value, value };
 
 	if (setrlimit((__rlimit_resource_t)resource, &lim) < 0)
-		fatal("cannot set %s to %llu: %s", name, (unsigned long long)value, strerror(errno));
+		fatal("cannot set %s to %llu: %s", name, (unsigned long long)value,
+			strerror(errno));
 }
 
 /* Descriptors 0 and 1 belong to whoever started the service: a role has no use for them. */
@@ -47,7 +48,8 @@ privs_harden(const char *name, unsigned nofile, unsigned first_closed)
 	if (prctl(PR_SET_NAME, name, 0, 0, 0) < 0)
 		fatal("cannot set the process's name: %s", strerror(errno));
 	stdio_detach();
-	/* close_range(2) is 5.9; the floor is 5.8, where the launcher's CLOEXEC has to be enough. */
+	/* close_range(2) is 5.9; the floor is 5.8, where the launcher's CLOEXEC has to be enough.
+	 */
 	if (syscall(SYS_close_range, first_closed, ~0u, 0) < 0 && errno != ENOSYS)
 		fatal("cannot close inherited descriptors: %s", strerror(errno));
 	if (chdir("/") < 0)
@@ -89,7 +91,8 @@ ids_prove(void)
 	if (getresuid(&r, &e, &s) < 0 || getresgid(&rg, &eg, &sg) < 0)
 		fatal("cannot read the ids back: %s", strerror(errno));
 	if (r == 0 || r != e || r != s || rg == 0 || rg != eg || rg != sg)
-		fatal("ids are uid %u/%u/%u gid %u/%u/%u, not one unprivileged pair", r, e, s, rg, eg, sg);
+		fatal("ids are uid %u/%u/%u gid %u/%u/%u, not one unprivileged pair", r, e, s, rg,
+			eg, sg);
 	if (getgroups(0, NULL) != 0)
 		fatal("supplementary groups are left");
 }
@@ -119,8 +122,8 @@ caps_probe(int operation, unsigned long argument)
 	uint64_t mask = 0;
 
 	for (unsigned long cap = 0; cap < 64; cap++) {
-		int has = operation == PR_CAPBSET_READ ? prctl(operation, cap, 0, 0, 0) :
-							  prctl(operation, argument, cap, 0, 0);
+		int has = operation == PR_CAPBSET_READ ? prctl(operation, cap, 0, 0, 0)
+						       : prctl(operation, argument, cap, 0, 0);
 
 		if (has < 0)
 			break;
@@ -140,7 +143,8 @@ caps_prove(const struct privs *want)
 	caps_read(&sets);
 	if (sets.permitted != want->permitted || sets.effective != want->permitted ||
 		sets.inheritable != want->permitted)
-		fatal("capabilities are permitted %llx effective %llx inheritable %llx, expected %llx",
+		fatal("capabilities are permitted %llx effective %llx inheritable %llx, expected "
+		      "%llx",
 			(unsigned long long)sets.permitted, (unsigned long long)sets.effective,
 			(unsigned long long)sets.inheritable, (unsigned long long)want->permitted);
 	if (bounding != want->bounding || ambient != want->ambient)

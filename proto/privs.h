@@ -21,16 +21,18 @@ struct privs {
 
 /* Process hygiene: not dumpable (no core, no ptrace by the own uid), no new privileges, no core
  * file, no further process (RLIMIT_NPROC 0), at most nofile descriptors, every descriptor from
- * first_closed up closed, standard input and output on /dev/null, working directory "/". name: what ps(1)
- * shows, at most 15 bytes (before 6.14 a program executed by descriptor is called by its number). */
+ * first_closed up closed, standard input and output on /dev/null, working directory "/". name: what
+ * ps(1) shows, at most 15 bytes (before 6.14 a program executed by descriptor is called by its
+ * number). */
 void privs_harden(const char *name, unsigned nofile, unsigned first_closed);
 
-/* Gives up every capability outside *keep (which may be less than the process has) and proves it. */
+/* Gives up every capability outside *keep (which may be less than the process has) and proves it.
+ */
 void privs_drop_to(const struct privs *keep);
 
-/* Proof: three equal uids and gids that are not 0, no supplementary group, the capability sets exactly
- * *want, no-new-privs set, dumpable off; then setuid(0), setgid(0) and a capset() that adds a
- * capability must all fail. */
+/* Proof: three equal uids and gids that are not 0, no supplementary group, the capability sets
+ * exactly *want, no-new-privs set, dumpable off; then setuid(0), setgid(0) and a capset() that adds
+ * a capability must all fail. */
 void privs_prove(const struct privs *want);
 
 #endif

@@ -43,7 +43,8 @@ owner_check(const struct wire_owner *o)
 		return WIRE_ERR_VALUE;
 	if (o->exit_code > 0xffff || (o->flags & ~flags) != 0)
 		return WIRE_ERR_VALUE;
-	if (!text_terminated(o->comm, sizeof(o->comm)) || !text_terminated(o->unit, sizeof(o->unit)))
+	if (!text_terminated(o->comm, sizeof(o->comm)) ||
+		!text_terminated(o->unit, sizeof(o->unit)))
 		return WIRE_ERR_VALUE;
 	return WIRE_OK;
 }
@@ -77,7 +78,8 @@ exit_check(const void *record)
 static enum wire_error
 orphan_check(const void *record)
 {
-	const uint32_t born = TCP_STATE_BIT(TCP_STATE_FIN_WAIT1) | TCP_STATE_BIT(TCP_STATE_LAST_ACK);
+	const uint32_t born =
+		TCP_STATE_BIT(TCP_STATE_FIN_WAIT1) | TCP_STATE_BIT(TCP_STATE_LAST_ACK);
 	const struct wire_orphan *o = record;
 	enum wire_error err = owner_check(&o->owner);
 	uint32_t states;
@@ -161,7 +163,8 @@ static const struct wire_kind {
 		orphan_check },
 	{ WIRE_T2B_LOST, WIRE_T2B, sizeof(struct wire_lost), 1, "LOST", any_check },
 	{ WIRE_T2B_HEARTBEAT, WIRE_T2B, sizeof(struct wire_heartbeat), 1, "HEARTBEAT", any_check },
-	{ WIRE_B2R_HELLO, WIRE_B2R, sizeof(struct wire_broker_hello), 1, "broker HELLO", any_check },
+	{ WIRE_B2R_HELLO, WIRE_B2R, sizeof(struct wire_broker_hello), 1, "broker HELLO",
+		any_check },
 	{ WIRE_B2R_DESTROY, WIRE_B2R, sizeof(struct wire_destroy), WIRE_BATCH_MAX, "DESTROY",
 		destroy_check },
 	{ WIRE_B2R_LIMIT, WIRE_B2R, sizeof(struct wire_limit), 1, "LIMIT", any_check },
@@ -266,7 +269,8 @@ wire_type_name(unsigned type)
 	return kind == NULL ? "unknown type" : kind->name;
 }
 
-#define NAME_OF(table, i) ((i) < sizeof(table) / sizeof((table)[0]) && (table)[i] ? (table)[i] : "?")
+#define NAME_OF(table, i) \
+	((i) < sizeof(table) / sizeof((table)[0]) && (table)[i] ? (table)[i] : "?")
 
 const char *
 wire_error_text(enum wire_error error)
@@ -340,7 +344,7 @@ bool
 wire_tuple_equal(const struct wire_tuple *a, const struct wire_tuple *b)
 {
 	return a->family == b->family && a->src_port == b->src_port && a->dst_port == b->dst_port &&
-		a->ifindex == b->ifindex && a->netns == b->netns &&
-		memcmp(a->src, b->src, sizeof(a->src)) == 0 &&
-		memcmp(a->dst, b->dst, sizeof(a->dst)) == 0;
+	       a->ifindex == b->ifindex && a->netns == b->netns &&
+	       memcmp(a->src, b->src, sizeof(a->src)) == 0 &&
+	       memcmp(a->dst, b->dst, sizeof(a->dst)) == 0;
 }

@@ -17,8 +17,8 @@
 #define WIRE_MAGIC   0x31474745u /* "EGG1" in memory on a little-endian machine */
 #define WIRE_VERSION 1u
 
-#define WIRE_BATCH_MAX	64u	/* records in one packet */
-#define WIRE_RECORD_MAX 256u	/* bytes in one record */
+#define WIRE_BATCH_MAX	64u  /* records in one packet */
+#define WIRE_RECORD_MAX 256u /* bytes in one record */
 #define WIRE_PACKET_MAX (sizeof(struct wire_header) + WIRE_BATCH_MAX * WIRE_RECORD_MAX)
 
 #define WIRE_COMM_LEN	  16u /* task_struct.comm with its terminating zero */
@@ -70,8 +70,8 @@ enum tcp_state {
 #define TCP_STATE_BIT(s) (1u << (s))
 /* The states in which a socket without an inode is an orphan (KERNEL: __tcp_close() changes the
  * state before sock_orphan(), so an orphan is never ESTABLISHED, CLOSE-WAIT or SYN-*). */
-#define TCP_STATES_ORPHAN                                                                          \
-	(TCP_STATE_BIT(TCP_STATE_FIN_WAIT1) | TCP_STATE_BIT(TCP_STATE_FIN_WAIT2) |                 \
+#define TCP_STATES_ORPHAN                                                          \
+	(TCP_STATE_BIT(TCP_STATE_FIN_WAIT1) | TCP_STATE_BIT(TCP_STATE_FIN_WAIT2) | \
 		TCP_STATE_BIT(TCP_STATE_CLOSING) | TCP_STATE_BIT(TCP_STATE_LAST_ACK))
 
 /* What a rule may name, and a request may end. */
@@ -94,16 +94,17 @@ enum wire_owner_flags {
 	WIRE_OWNER_UNIT_TRUNCATED = 1u << 1, /* the unit's name did not fit: no rule may match it */
 };
 
-/* A dying thread group, in its own last words as the kernel keeps them. All of it the tracker's word. */
+/* A dying thread group, in its own last words as the kernel keeps them. All of it the tracker's
+ * word. */
 struct wire_owner {
-	uint64_t start_boottime; /* of the leader */
-	uint64_t cgroup_id;	 /* cgroup v2, default hierarchy */
-	uint32_t tgid;		 /* in the initial pid namespace */
-	uint32_t uid;		 /* real uid, in the initial user namespace */
-	uint32_t exit_code;	 /* as in wait(2): status << 8 | core 0x80 | signal */
-	uint32_t flags;		 /* enum wire_owner_flags */
-	char comm[WIRE_COMM_LEN];	/* zero-terminated, chosen by whoever runs the program */
-	char unit[WIRE_UNIT_LEN];	/* nearest .service or .scope ancestor, "" when there is none */
+	uint64_t start_boottime;  /* of the leader */
+	uint64_t cgroup_id;	  /* cgroup v2, default hierarchy */
+	uint32_t tgid;		  /* in the initial pid namespace */
+	uint32_t uid;		  /* real uid, in the initial user namespace */
+	uint32_t exit_code;	  /* as in wait(2): status << 8 | core 0x80 | signal */
+	uint32_t flags;		  /* enum wire_owner_flags */
+	char comm[WIRE_COMM_LEN]; /* zero-terminated, chosen by whoever runs the program */
+	char unit[WIRE_UNIT_LEN]; /* nearest .service or .scope ancestor, "" when there is none */
 };
 
 /* T2B: what the tracker can see. */
@@ -115,8 +116,8 @@ enum wire_tracker_features {
 
 struct wire_tracker_hello {
 	uint8_t build_id[WIRE_BUILD_ID_LEN];
-	uint32_t features;	/* enum wire_tracker_features */
-	uint32_t heartbeat_ms;	/* promised time between two HEARTBEATs */
+	uint32_t features;     /* enum wire_tracker_features */
+	uint32_t heartbeat_ms; /* promised time between two HEARTBEATs */
 };
 
 struct wire_exit {
@@ -134,8 +135,8 @@ struct wire_orphan {
 	uint64_t cookie;       /* bpf_get_socket_cookie() */
 	uint64_t born_mono_ns; /* bpf_ktime_get_ns() at the transition */
 	uint32_t send_queue;   /* write_seq - snd_una, bytes */
-	uint8_t state;	       /* the state entered: FIN-WAIT-1 or LAST-ACK; CLOSED: the one it was in */
-	uint8_t flags;	       /* enum wire_orphan_flags */
+	uint8_t state; /* the state entered: FIN-WAIT-1 or LAST-ACK; CLOSED: the one it was in */
+	uint8_t flags; /* enum wire_orphan_flags */
 	uint8_t pad[2];
 };
 
@@ -162,8 +163,8 @@ struct wire_destroy {
 	uint64_t ghost; /* the broker's number, returned in the RESULT */
 	uint64_t cookie;
 	struct wire_tuple tuple;
-	uint32_t states; /* TCP_STATE_BIT(): where the policy says destroy; it may have moved on. TIME-WAIT
-			  * needs the reaper's argv, too */
+	uint32_t states; /* TCP_STATE_BIT(): where the policy says destroy; it may have moved on.
+			  * TIME-WAIT needs the reaper's argv, too */
 	uint8_t state;	 /* as last seen */
 	uint8_t pad[3];
 };
@@ -185,23 +186,24 @@ enum wire_selftest {
 
 struct wire_reaper_hello {
 	uint8_t build_id[WIRE_BUILD_ID_LEN];
-	uint64_t ceiling; /* destroys per second, from its argv */
-	uint32_t netns;	  /* inode number of its own network namespace */
-	uint8_t selftest; /* enum wire_selftest */
+	uint64_t ceiling;  /* destroys per second, from its argv */
+	uint32_t netns;	   /* inode number of its own network namespace */
+	uint8_t selftest;  /* enum wire_selftest */
 	uint8_t time_wait; /* 1 when its argv lets it touch TIME-WAIT */
 	uint8_t pad[2];
 };
 
 enum wire_result {
-	WIRE_RESULT_DESTROYED = 1,   /* the kernel acknowledged SOCK_DESTROY for this cookie */
-	WIRE_RESULT_GONE = 2,	     /* found once by this reaper, and gone (or TIME-WAIT) since */
+	WIRE_RESULT_DESTROYED = 1,    /* the kernel acknowledged SOCK_DESTROY for this cookie */
+	WIRE_RESULT_GONE = 2,	      /* found once by this reaper, and gone (or TIME-WAIT) since */
 	WIRE_RESULT_REFUSED_LIVE = 3, /* has an inode, or a state that no orphan has */
 	WIRE_RESULT_REFUSED_PROGRESS = 4, /* it has moved on to a state the policy leaves alone */
 	WIRE_RESULT_REFUSED_RATE = 5,
 	WIRE_RESULT_OTHER_NETNS = 6,
 	WIRE_RESULT_UNSUPPORTED = 7, /* the self-test did not pass on this kernel */
-	WIRE_RESULT_FAILED = 8,	     /* see error; ENOENT: this reaper never found the cookie; ESTALE: it did,
-					* with an address or a history that is not the one described */
+	WIRE_RESULT_FAILED =
+		8, /* see error; ENOENT: this reaper never found the cookie; ESTALE: it did,
+		    * with an address or a history that is not the one described */
 };
 
 enum wire_peer_notice {
@@ -212,15 +214,15 @@ enum wire_peer_notice {
 struct wire_result_record {
 	uint64_t ghost;
 	uint64_t cookie;
-	uint64_t done_mono_ns;	  /* when the kernel's answer was read */
-	uint64_t look_to_act_ns;  /* from the look-up's answer to the destroy's send, 0 if none */
-	uint32_t send_queue;	  /* idiag_wqueue of the look-up, bytes */
-	int32_t error;		  /* errno of the kernel's answer, 0 or positive */
-	uint16_t tries;		  /* look-ups made */
-	uint8_t result;		  /* enum wire_result */
-	uint8_t state;		  /* of the look-up, 0 when never found */
-	uint8_t timer;		  /* idiag_timer of the look-up */
-	uint8_t peer_notice;	  /* enum wire_peer_notice */
+	uint64_t done_mono_ns;	 /* when the kernel's answer was read */
+	uint64_t look_to_act_ns; /* from the look-up's answer to the destroy's send, 0 if none */
+	uint32_t send_queue;	 /* idiag_wqueue of the look-up, bytes */
+	int32_t error;		 /* errno of the kernel's answer, 0 or positive */
+	uint16_t tries;		 /* look-ups made */
+	uint8_t result;		 /* enum wire_result */
+	uint8_t state;		 /* of the look-up, 0 when never found */
+	uint8_t timer;		 /* idiag_timer of the look-up */
+	uint8_t peer_notice;	 /* enum wire_peer_notice */
 	uint8_t pad[2];
 };
 
@@ -230,10 +232,10 @@ struct wire_pong {
 
 enum wire_error {
 	WIRE_OK = 0,
-	WIRE_ERR_SHORT,	    /* shorter than a header */
+	WIRE_ERR_SHORT, /* shorter than a header */
 	WIRE_ERR_MAGIC,
 	WIRE_ERR_VERSION,
-	WIRE_ERR_LENGTH,    /* header's length is not the packet's */
+	WIRE_ERR_LENGTH, /* header's length is not the packet's */
 	WIRE_ERR_SEQ,
 	WIRE_ERR_TYPE,	    /* no such type */
 	WIRE_ERR_DIRECTION, /* a type this peer may not send */
@@ -257,9 +259,10 @@ struct wire_view {
 enum wire_error wire_check(const void *packet, size_t len, enum wire_direction dir,
 	uint32_t expected_seq, struct wire_view *view);
 
-/* Fills in a header for `count` records of `type`. Returns the packet's length, 0 when type does not
- * exist or count is not 1 ... that type's maximum. */
-size_t wire_header_fill(struct wire_header *header, enum wire_type type, size_t count, uint32_t seq);
+/* Fills in a header for `count` records of `type`. Returns the packet's length, 0 when type does
+ * not exist or count is not 1 ... that type's maximum. */
+size_t wire_header_fill(
+	struct wire_header *header, enum wire_type type, size_t count, uint32_t seq);
 
 /* Size of one record of `type` in bytes, 0 when there is no such type. */
 size_t wire_record_size(enum wire_type type);

@@ -23,7 +23,8 @@ static void
 say(struct channel *channel, enum wire_type type, const void *records, size_t count)
 {
 	/* A broker that has gone is seen as the end of its channel. */
-	if (channel_send(channel, type, records, count) < 0 && errno != EPIPE && errno != ECONNRESET)
+	if (channel_send(channel, type, records, count) < 0 && errno != EPIPE &&
+		errno != ECONNRESET)
 		fatal("sending %s to the broker: %s", wire_type_name(type), strerror(errno));
 }
 

@@ -251,7 +251,8 @@ orphan_make(struct probe *p)
 	error = look(p, &row);
 	/* tcp_check_oom(): above tcp_max_orphans a close ends in a reset, and leaves no orphan. */
 	if (error == ENOENT)
-		fatal("self-test: the kernel kept no orphan: more than net.ipv4.tcp_max_orphans now?");
+		fatal("self-test: the kernel kept no orphan: more than net.ipv4.tcp_max_orphans "
+		      "now?");
 	if (error != 0)
 		fatal("self-test: looking up its own orphan: %s", strerror(error));
 	if (tcp_verdict(&scope, &request, &row) != VERDICT_ACT || row.state != TCP_STATE_FIN_WAIT1)

@@ -90,8 +90,8 @@ tcp_verdict(const struct kind_scope *scope, const struct wire_destroy *request,
 	if (!as_described(scope, request, row))
 		return VERDICT_STALE;
 	if (row->state == TCP_STATE_TIME_WAIT)
-		return scope->time_wait && state_in(row->state, request->states) ? VERDICT_ACT :
-										   VERDICT_GONE;
+		return scope->time_wait && state_in(row->state, request->states) ? VERDICT_ACT
+										 : VERDICT_GONE;
 	return state_in(row->state, request->states) ? VERDICT_ACT : VERDICT_MOVED;
 }
 

@@ -28,7 +28,8 @@ hello_send(struct channel *channel, uint32_t features, uint32_t heartbeat_ms)
 	struct wire_tracker_hello hello = { .features = features, .heartbeat_ms = heartbeat_ms };
 
 	memcpy(hello.build_id, build_id, sizeof(hello.build_id));
-	if (channel_send(channel, WIRE_T2B_HELLO, &hello, 1) < 0 && errno != EPIPE && errno != ECONNRESET)
+	if (channel_send(channel, WIRE_T2B_HELLO, &hello, 1) < 0 && errno != EPIPE &&
+		errno != ECONNRESET)
 		fatal("sending HELLO to the broker: %s", strerror(errno));
 }
 
