@@ -315,10 +315,20 @@ exit_matters(struct task_struct *task)
 	return forget_stamper(task) || exit_code(task) || task->signal->oom_mm;
 }
 
+/* Deaths are many and orphans are what matters: half of the ring is kept for those, so that nobody who
+ * only forks and fails can crowd them out. */
+static __always_inline bool
+room_for_exit(void)
+{
+	return bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) <
+	       bpf_ringbuf_query(&events, BPF_RB_RING_SIZE) / 2;
+}
+
 static __always_inline void
 report_exit(struct task_struct *task)
 {
-	struct event_exit *event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
+	struct event_exit *event =
+		room_for_exit() ? bpf_ringbuf_reserve(&events, sizeof(*event), 0) : NULL;
 	if (!event) {
 		count_drop(exit);
 		return;

@@ -23,6 +23,7 @@ struct parser {
 	bool daemon_seen;
 	bool rules_seen;
 	char *error;
+	unsigned error_line;
 };
 
 static bool __attribute__((format(printf, 3, 4)))
@@ -33,6 +34,7 @@ parser_fail(struct parser *p, unsigned line, const char *fmt, ...)
 
 	if (p->error[0] != '\0')
 		return false; /* the first error is the one to mend first */
+	p->error_line = line;
 	n = snprintf(p->error, CONFIG_ERROR_MAX, "%s:%u: ", p->path, line);
 	if (n < 0 || n >= (int)CONFIG_ERROR_MAX)
 		return false;
@@ -574,10 +576,13 @@ config_parse(const char *path, const char *text, size_t len, struct policy *poli
 	policy_default(policy);
 	policy->rule_count = 0;
 	rc = ini_parse_stream(ini_line, &p, ini_key, &p);
-	if (error[0] == '\0' && rc > 0)
+	/* The library goes on behind a line that makes no sense, and its number is the first one's. */
+	if (rc > 0 && (error[0] == '\0' || (unsigned)rc < p.error_line)) {
+		error[0] = '\0';
 		parser_fail(&p, (unsigned)rc, "expected [section], key = value or ; comment");
-	else if (error[0] == '\0' && rc < 0)
+	} else if (error[0] == '\0' && rc < 0) {
 		parser_fail(&p, p.line, "out of memory");
+	}
 	return error[0] == '\0' && policy_complete(&p);
 }
 

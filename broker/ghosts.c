@@ -193,6 +193,31 @@ queue_remove(struct ghosts *g, struct ghost *ghost)
 	g->counts[ghost->phase]--;
 }
 
+static struct ghost *
+ghost_make(struct ghosts *g, uint64_t cookie, const struct wire_tuple *tuple)
+{
+	struct ghost *ghost = allocate(sizeof(*ghost));
+
+	ghost->id = ++g->last_id;
+	ghost->cookie = cookie;
+	ghost->tuple = *tuple;
+	ghost->exit = EXIT_UNKNOWN;
+	ghost_insert(g, ghost);
+	queue_insert(g, ghost, GHOST_FRESH);
+	g->total++;
+	return ghost;
+}
+
+void
+ghosts_name(struct ghosts *g, struct ghost *ghost, const struct wire_orphan *orphan, mono_ns now)
+{
+	ghost->born.ns = orphan->born_mono_ns < now.ns ? orphan->born_mono_ns : now.ns;
+	ghost->send_queue = orphan->send_queue;
+	ghost->state = orphan->state;
+	ghost->owner = owner_take(g, &orphan->owner);
+	ghost->exit = (orphan->flags & WIRE_ORPHAN_CLOSED) != 0 ? EXIT_CLOSED : ghost->owner->exit;
+}
+
 struct ghost *
 ghosts_add(struct ghosts *g, const struct wire_orphan *orphan, mono_ns now)
 {
@@ -200,18 +225,22 @@ ghosts_add(struct ghosts *g, const struct wire_orphan *orphan, mono_ns now)
 
 	if (ghosts_find(g, orphan->cookie) != NULL)
 		return NULL;
-	ghost = allocate(sizeof(*ghost));
-	ghost->id = ++g->last_id;
-	ghost->cookie = orphan->cookie;
-	ghost->tuple = orphan->tuple;
-	ghost->born.ns = orphan->born_mono_ns < now.ns ? orphan->born_mono_ns : now.ns;
-	ghost->send_queue = orphan->send_queue;
-	ghost->state = orphan->state;
-	ghost->owner = owner_take(g, &orphan->owner);
-	ghost->exit = (orphan->flags & WIRE_ORPHAN_CLOSED) != 0 ? EXIT_CLOSED : ghost->owner->exit;
-	ghost_insert(g, ghost);
-	queue_insert(g, ghost, GHOST_FRESH);
-	g->total++;
+	ghost = ghost_make(g, orphan->cookie, &orphan->tuple);
+	ghosts_name(g, ghost, orphan, now);
+	return ghost;
+}
+
+struct ghost *
+ghosts_adopt(struct ghosts *g, const struct wire_found_record *found, mono_ns now)
+{
+	struct ghost *ghost;
+
+	if (ghosts_find(g, found->cookie) != NULL)
+		return NULL;
+	ghost = ghost_make(g, found->cookie, &found->tuple);
+	ghost->born = now;
+	ghost->send_queue = found->progress.send_queue;
+	ghost->state = found->state;
 	return ghost;
 }
 
@@ -223,9 +252,11 @@ ghosts_move(struct ghosts *g, struct ghost *ghost, enum ghost_phase phase)
 }
 
 void
-ghosts_wait(struct ghosts *g, struct ghost *ghost, unsigned lane, mono_ns due)
+ghosts_wait(
+	struct ghosts *g, struct ghost *ghost, unsigned lane, mono_ns due, enum ghost_phase next)
 {
 	queue_remove(g, ghost);
+	ghost->next = next;
 	ghost->lane = lane;
 	ghost->due = due;
 	queue_insert(g, ghost, GHOST_WAITING);
@@ -250,7 +281,24 @@ ghosts_remove(struct ghosts *g, struct ghost *ghost)
 {
 	queue_remove(g, ghost);
 	ghost_delete(g, ghost);
-	owner_release(g, ghost->owner);
+	if (ghost->owner != NULL)
+		owner_release(g, ghost->owner);
 	g->total--;
 	free(ghost);
+}
+
+bool
+ghosts_evict(struct ghosts *g)
+{
+	static const enum ghost_phase phases[] = { GHOST_LEFT, GHOST_HELD, GHOST_UNSAMPLED };
+	struct ghost *oldest = NULL;
+
+	for (size_t i = 0; i < sizeof(phases) / sizeof(phases[0]) && oldest == NULL; i++)
+		oldest = TAILQ_FIRST(&g->queues[phases[i]]);
+	for (unsigned lane = 0; lane < GHOST_LANES && oldest == NULL; lane++)
+		oldest = TAILQ_FIRST(&g->lanes[lane]);
+	if (oldest == NULL)
+		return false;
+	ghosts_remove(g, oldest);
+	return true;
 }

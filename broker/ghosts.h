@@ -6,6 +6,7 @@
 #include <uthash.h>
 
 #include "policy.h"
+#include "proof.h"
 #include "proto/scalars.h"
 #include "proto/wire.h"
 #include "record.h"
@@ -16,13 +17,17 @@
  * some longer, so that one death makes one `exit` record.
  */
 
-#define GHOSTS_MAX \
-	131072u /* over it the tracker is not read; its ring buffer counts what it drops */
+/* Over it the oldest that nothing is proved of are forgotten, counted, and found again by a
+ * reconcile; with none of these the tracker is not read, and its ring buffer counts what it drops.
+ */
+#define GHOSTS_MAX	131072u
 #define OWNERS_IDLE_MAX 4096u
 
-/* A lane per rule's grace, and one for requests the reaper's rate limit turned away. */
-#define GHOST_LANES	 (POLICY_RULES_MAX + 1)
-#define GHOST_LANE_RETRY POLICY_RULES_MAX
+/* A lane per rule's grace, one for what is tried again soon, one for orphans found without an
+ * owner, which a late event may still name. */
+#define GHOST_LANES	  (POLICY_RULES_MAX + 2)
+#define GHOST_LANE_RETRY  POLICY_RULES_MAX
+#define GHOST_LANE_SETTLE (POLICY_RULES_MAX + 1)
 
 struct owner {
 	struct {
@@ -39,10 +44,14 @@ struct owner {
 };
 
 enum ghost_phase {
-	GHOST_FRESH,   /* no decision yet */
-	GHOST_WAITING, /* its rule's grace runs */
-	GHOST_DECIDED, /* the record is made; the request may leave once it is written */
-	GHOST_SENT,    /* the reaper has it */
+	GHOST_FRESH,	 /* no decision yet */
+	GHOST_WAITING,	 /* in a lane, until it is due */
+	GHOST_UNSAMPLED, /* a sample is to be asked for */
+	GHOST_SAMPLED,	 /* the reaper has been asked for a sample */
+	GHOST_DECIDED,	 /* the record is made; the request may leave once it is written */
+	GHOST_SENT,	 /* the reaper has it */
+	GHOST_HELD,	 /* its unit is over its limit: left alone until the breaker closes */
+	GHOST_LEFT,	 /* decided and left alone: remembered until it is no longer found */
 	GHOST_PHASES,
 };
 
@@ -56,9 +65,15 @@ struct ghost {
 	uint8_t state;
 	enum exit_class exit; /* its owner's, or EXIT_CLOSED */
 	bool turned_away;     /* the reaper's rate limit has, and a record says so */
+	bool proved;	      /* decided by proof: the request carries the second sample */
+	bool again;	      /* in GHOST_LEFT: decide anew when it is found again */
 	enum ghost_phase phase;
-	unsigned lane; /* in GHOST_WAITING: the rule's number or GHOST_LANE_RETRY */
-	struct owner *owner;
+	enum ghost_phase next; /* in GHOST_WAITING: where it goes when it is due */
+	unsigned lane;	       /* in GHOST_WAITING */
+	unsigned held_looks;   /* samples that still saw the close under way */
+	uint64_t round;	       /* of the reconcile that last saw it, or began before it was left */
+	struct proof proof;
+	struct owner *owner; /* NULL: the death was not seen */
 	TAILQ_ENTRY(ghost) queue;
 	UT_hash_handle hh;
 };
@@ -93,8 +108,20 @@ struct ghost *ghosts_find(const struct ghosts *g, uint64_t cookie);
 /* To the end of another phase's queue. */
 void ghosts_move(struct ghosts *g, struct ghost *ghost, enum ghost_phase phase);
 
-/* To GHOST_WAITING in that lane until `due`. */
-void ghosts_wait(struct ghosts *g, struct ghost *ghost, unsigned lane, mono_ns due);
+/* Takes in an orphan that a reconcile has found, without an owner, as GHOST_FRESH. NULL when its
+ * cookie is in hand. */
+struct ghost *ghosts_adopt(struct ghosts *g, const struct wire_found_record *found, mono_ns now);
+
+/* Names the owner of a ghost that had none. */
+void ghosts_name(
+	struct ghosts *g, struct ghost *ghost, const struct wire_orphan *orphan, mono_ns now);
+
+/* To GHOST_WAITING in that lane until `due`, and then to `next`. */
+void ghosts_wait(
+	struct ghosts *g, struct ghost *ghost, unsigned lane, mono_ns due, enum ghost_phase next);
+
+/* Forgets the oldest ghost that is left alone, held or waiting. False when there is none. */
+bool ghosts_evict(struct ghosts *g);
 
 /* The waiting ghost that is due first, NULL when none waits. */
 struct ghost *ghosts_first_due(const struct ghosts *g);

@@ -252,6 +252,30 @@ json_object_end(struct json *j)
 	j->first = false;
 }
 
+void
+json_array_begin(struct json *j, const char *name)
+{
+	name_put(j, name);
+	byte_put(j, '[');
+	j->first = true;
+}
+
+void
+json_element_begin(struct json *j)
+{
+	if (!j->first)
+		byte_put(j, ',');
+	byte_put(j, '{');
+	j->first = true;
+}
+
+void
+json_array_end(struct json *j)
+{
+	byte_put(j, ']');
+	j->first = false;
+}
+
 size_t
 json_end(struct json *j)
 {

@@ -39,6 +39,10 @@ void json_time(struct json *j, const char *name, wall_ns t);
 
 void json_object_begin(struct json *j, const char *name);
 void json_object_end(struct json *j);
+/* An array of objects: json_element_begin(), members, json_object_end() for each. */
+void json_array_begin(struct json *j, const char *name);
+void json_element_begin(struct json *j);
+void json_array_end(struct json *j);
 
 /* Closes the object and the line. Returns its length with the newline, 0 after an overflow. */
 size_t json_end(struct json *j);

@@ -99,11 +99,15 @@ rule_needs_proof(const struct rule *rule, enum exit_class exit)
 static struct decision
 destroy_decide(const struct rule *rule, enum exit_class exit, uint64_t age_ns)
 {
-	struct decision d = { VERDICT_DESTROY, exit_class_reason(exit), rule, rule->grace_ns };
+	struct decision d = { .verdict = VERDICT_DESTROY,
+		.reason = exit_class_reason(exit),
+		.rule = rule,
+		.grace_ns = rule->grace_ns };
 
 	if (rule_needs_proof(rule, exit)) {
-		d.verdict = VERDICT_REPORT;
-		d.reason = "unproved";
+		d.verdict = VERDICT_WAIT;
+		d.reason = "proof";
+		d.prove = true;
 	} else if (age_ns < rule->grace_ns) {
 		d.verdict = VERDICT_WAIT;
 		d.reason = "grace";

@@ -76,7 +76,8 @@ struct decision {
 	enum policy_verdict verdict;
 	const char *reason;	 /* event.reason, static text */
 	const struct rule *rule; /* NULL when none matched */
-	uint64_t grace_ns;	 /* with VERDICT_WAIT: from birth */
+	uint64_t grace_ns;	 /* with VERDICT_WAIT: from birth, or between two samples */
+	bool prove;		 /* with VERDICT_WAIT: destroy once it is proved to be stuck */
 };
 
 /* The first rule that matches, NULL when none does. */
@@ -88,7 +89,7 @@ bool rule_needs_proof(const struct rule *rule, enum exit_class exit);
 
 /*
  * What to do with a ghost of age age_ns. A ghost that no rule matches is reported. A release that
- * needs proof that the ghost is stuck, with none at hand, is a report, reason "unproved".
+ * needs proof that the ghost is stuck is VERDICT_WAIT with `prove` set, whatever its age.
  */
 struct decision policy_decide(
 	const struct policy *policy, const struct subject *subject, uint64_t age_ns);

@@ -21,6 +21,15 @@ cstring_put(struct json *j, const char *name, const char *text)
 	json_text(j, name, text, strlen(text));
 }
 
+/* Paths and messages name what somebody else chose the length of: a record has room for so much. */
+#define CLIPPED_MAX 400u
+
+static void
+clipped_put(struct json *j, const char *name, const char *text)
+{
+	json_text(j, name, text, strnlen(text, CLIPPED_MAX));
+}
+
 static void
 exit_put(struct json *j, const struct record_owner *owner)
 {
@@ -93,15 +102,47 @@ ghost_put(struct json *j, const struct record_ghost *ghost)
 	json_u64(j, "eghostbuster.socket.send_queue", ghost->send_queue);
 }
 
-/* inode 0: the tracker saw the last close; whether it is so is proved by the reaper's own look-up,
- * whose answer is the result record. */
+static void
+sample_put(struct json *j, const struct record_sample *sample)
+{
+	const struct wire_progress *p = sample->progress;
+
+	json_element_begin(j);
+	json_u64(j, "age_ms", sample->age_ns / NS_PER_MS);
+	json_u64(j, "bytes_acked", p->bytes_acked);
+	json_u64(j, "window_end", p->window_end);
+	json_u64(j, "send_queue", p->send_queue);
+	json_u64(j, "unacked", p->unacked);
+	json_u64(j, "notsent", p->notsent);
+	json_u64(j, "last_ack_ms", p->last_ack_ms);
+	json_word(j, "timer", tcp_timer_name(p->timer));
+	json_u64(j, "timer_ms", p->timer_ms);
+	json_u64(j, "retransmits", p->retransmits);
+	json_u64(j, "probes", p->probes);
+	json_u64(j, "backoff", p->backoff);
+	json_object_end(j);
+}
+
+/* inode 0: the tracker saw the last close, or the reaper a socket without one; whether it is still
+ * so is proved by the reaper's own look-up, whose answer is the result record. */
 static void
 proof_put(struct json *j, const struct record_ghost *ghost)
 {
+	const struct record_sample *samples = ghost->samples;
+
 	json_object_begin(j, "eghostbuster.proof");
 	json_u64(j, "inode", 0);
 	json_u64(j, "age_ms", ghost->age_ns / NS_PER_MS);
-	json_null(j, "stuck");
+	if (samples == NULL) {
+		json_null(j, "stuck");
+	} else {
+		json_bool(j, "stuck", true);
+		json_u64(j, "interval_ms", (samples[1].age_ns - samples[0].age_ns) / NS_PER_MS);
+		json_array_begin(j, "samples");
+		sample_put(j, &samples[0]);
+		sample_put(j, &samples[1]);
+		json_array_end(j);
+	}
 	json_object_end(j);
 }
 
@@ -132,6 +173,15 @@ error_name(int error)
 	return error == 0 ? NULL : strerrorname_np(error);
 }
 
+static void
+error_put(struct json *j, int error)
+{
+	if (error_name(error) != NULL)
+		json_word(j, "error.code", error_name(error));
+	else if (error != 0)
+		json_id(j, "error.code", (uint64_t)error);
+}
+
 size_t
 record_destroy(char *out, size_t size, const struct record_head *head, uint64_t ghost,
 	const struct record_result *result)
@@ -149,10 +199,7 @@ record_destroy(char *out, size_t size, const struct record_head *head, uint64_t 
 	}
 	if (result->state != 0)
 		json_word(&j, "eghostbuster.socket.state", tcp_state_name(result->state));
-	if (error_name(result->error) != NULL)
-		json_word(&j, "error.code", error_name(result->error));
-	else if (result->error != 0)
-		json_id(&j, "error.code", (uint64_t)result->error);
+	error_put(&j, result->error);
 	return json_end(&j);
 }
 
@@ -171,7 +218,7 @@ record_start(
 	cstring_put(&j, "host.os.kernel", start->kernel);
 	json_word(&j, "eghostbuster.selftest", start->selftest);
 	if (start->config != NULL)
-		cstring_put(&j, "eghostbuster.config", start->config);
+		clipped_put(&j, "eghostbuster.config", start->config);
 	else
 		json_null(&j, "eghostbuster.config");
 	json_u64(&j, "eghostbuster.tracker_features", start->tracker_features);
@@ -205,9 +252,47 @@ record_stop(char *out, size_t size, const struct record_head *head, const char *
 	json_u64(&j, "eghostbuster.count.reported", counts->reported);
 	json_u64(&j, "eghostbuster.count.ignored", counts->ignored);
 	json_u64(&j, "eghostbuster.count.waiting", counts->waiting);
+	json_u64(&j, "eghostbuster.count.expired", counts->expired);
+	json_u64(&j, "eghostbuster.count.adopted", counts->adopted);
+	json_u64(&j, "eghostbuster.count.evicted", counts->evicted);
+	json_u64(&j, "eghostbuster.count.held_back", counts->held_back);
 	json_u64(&j, "eghostbuster.count.unanswered", counts->unanswered);
 	json_u64(&j, "eghostbuster.count.unsent", counts->unsent);
 	lost_put(&j, counts);
+	return json_end(&j);
+}
+
+size_t
+record_reconcile(char *out, size_t size, const struct record_head *head,
+	const struct record_reconcile *reconcile)
+{
+	struct json j;
+
+	head_put(&j, out, size, head, "reconcile");
+	json_word(&j, "event.outcome", reconcile->error == 0 ? "success" : "failure");
+	json_word(&j, "event.reason", reconcile->reason);
+	json_u64(&j, "eghostbuster.reconcile.round", reconcile->round);
+	json_u64(&j, "eghostbuster.reconcile.found", reconcile->found);
+	json_u64(&j, "eghostbuster.reconcile.adopted", reconcile->adopted);
+	json_u64(&j, "eghostbuster.reconcile.forgotten", reconcile->forgotten);
+	error_put(&j, reconcile->error);
+	return json_end(&j);
+}
+
+size_t
+record_breaker(char *out, size_t size, const struct record_head *head,
+	const struct record_breaker *breaker)
+{
+	struct json j;
+
+	head_put(&j, out, size, head, "breaker");
+	json_word(&j, "event.reason", breaker->open ? "over-limit" : "hold-over");
+	cstring_put(&j, "eghostbuster.unit", breaker->key);
+	json_word(&j, "eghostbuster.breaker", breaker->open ? "open" : "closed");
+	if (breaker->open)
+		json_u64(&j, "eghostbuster.breaker.hold_ms", breaker->hold_ns / NS_PER_MS);
+	else
+		json_u64(&j, "eghostbuster.breaker.held_back", breaker->held_back);
 	return json_end(&j);
 }
 
@@ -231,10 +316,10 @@ record_config_reload(char *out, size_t size, const struct record_head *head, con
 	head_put(&j, out, size, head, "config-reload");
 	json_word(&j, "event.outcome", error == NULL ? "success" : "failure");
 	if (config != NULL)
-		cstring_put(&j, "eghostbuster.config", config);
+		clipped_put(&j, "eghostbuster.config", config);
 	json_word(&j, "eghostbuster.mode", mode);
 	if (error != NULL)
-		cstring_put(&j, "error.message", error);
+		clipped_put(&j, "error.message", error);
 	return json_end(&j);
 }
 

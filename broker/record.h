@@ -29,6 +29,12 @@ struct record_owner {
 	enum exit_class exit;
 };
 
+/* One of the two looks that prove a ghost stuck. */
+struct record_sample {
+	uint64_t age_ns; /* of the ghost, when it was taken */
+	const struct wire_progress *progress;
+};
+
 struct record_ghost {
 	uint64_t id;
 	const struct wire_tuple *tuple;
@@ -36,6 +42,7 @@ struct record_ghost {
 	uint32_t send_queue;
 	uint8_t state;
 	uint64_t age_ns;
+	const struct record_sample *samples; /* two, or NULL: nothing was to be proved */
 };
 
 /* The result of one request, or "observed" when none was sent. */
@@ -69,7 +76,11 @@ struct record_start {
 
 struct record_counts {
 	uint64_t ghosts, reported, ignored, destroyed, gone, refused, failed, observed;
-	uint64_t waiting; /* within their grace at the stop: left as they are */
+	uint64_t waiting;   /* undecided at the stop: left as they are */
+	uint64_t expired;   /* gone by themselves before they were decided upon */
+	uint64_t adopted;   /* found by a reconcile: the death was not seen */
+	uint64_t evicted;   /* forgotten because the table was full */
+	uint64_t held_back; /* left alone because their unit was over its limit */
 	uint64_t lost_orphans, lost_exits, lost_stamps;
 	uint64_t unanswered; /* requests without a result at the stop */
 	uint64_t unsent;     /* decided, but not requested at the stop */
@@ -79,6 +90,23 @@ size_t record_start(
 	char *out, size_t size, const struct record_head *head, const struct record_start *start);
 size_t record_stop(char *out, size_t size, const struct record_head *head, const char *reason,
 	const struct record_counts *counts);
+struct record_reconcile {
+	const char *reason; /* "start", "lost", "evicted", "periodic" */
+	uint64_t round, found, adopted, forgotten;
+	int32_t error; /* errno, 0 when complete */
+};
+size_t record_reconcile(char *out, size_t size, const struct record_head *head,
+	const struct record_reconcile *reconcile);
+
+struct record_breaker {
+	const char *key; /* the unit, or what stands for it */
+	bool open;
+	uint64_t hold_ns;   /* when it opens */
+	uint64_t held_back; /* when it closes */
+};
+size_t record_breaker(char *out, size_t size, const struct record_head *head,
+	const struct record_breaker *breaker);
+
 size_t record_lost(
 	char *out, size_t size, const struct record_head *head, const struct record_counts *counts);
 /* error: NULL on success, else one line of text. */

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "say.h"
 
-#include <arpa/inet.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -53,33 +52,39 @@ bytes_print(uint64_t n, char *out, size_t size)
 	snprintf(out, size, "%.1f %s", v, units[u]);
 }
 
+/* "nginx[812] of nginx.service (SIGKILL)". Names are escaped where all lines are (log.c). */
 static void
-endpoint_print(uint16_t family, const uint8_t address[16], uint16_t port, char *out, size_t size)
+owner_print(const struct ghost *ghost, char *out, size_t size)
 {
-	char text[INET6_ADDRSTRLEN];
+	const struct wire_owner *p;
+	const char *how = "";
+	char cause[32];
 
-	inet_ntop(family, address, text, sizeof(text));
-	snprintf(out, size, family == AF_INET6 ? "[%s]:%u" : "%s:%u", text, port);
+	if (ghost->owner == NULL) {
+		snprintf(out, size, "unknown process");
+		return;
+	}
+	p = &ghost->owner->process;
+	if (ghost->exit == EXIT_OOM)
+		how = "out of memory, ";
+	else if (ghost->exit == EXIT_CLOSED)
+		how = "closed before, ";
+	exit_cause_print(p->exit_code, cause, sizeof(cause));
+	snprintf(out, size, "%s[%u]%s%s (%s%s)", p->comm, p->tgid, p->unit[0] != '\0' ? " of " : "",
+		p->unit, how, cause);
 }
 
-/* Names are escaped where all lines are (log.c). "nginx[812] of nginx.service (SIGKILL):
- * 127.0.0.1:80 -> 127.0.0.1:4711 fin-wait-1, 3.6 MiB unsent" */
+/* "OWNER: 127.0.0.1:80 -> 127.0.0.1:4711 fin-wait-1, 3.6 MiB unsent" */
 static void
 ghost_print(const struct ghost *ghost, char *out, size_t size)
 {
-	const struct wire_owner *p = &ghost->owner->process;
-	char cause[32];
-	char src[64], dst[64], queue[32];
+	char owner[256], src[WIRE_ENDPOINT_TEXT], dst[WIRE_ENDPOINT_TEXT], queue[32];
 
-	exit_cause_print(p->exit_code, cause, sizeof(cause));
-	endpoint_print(
-		ghost->tuple.family, ghost->tuple.src, ghost->tuple.src_port, src, sizeof(src));
-	endpoint_print(
-		ghost->tuple.family, ghost->tuple.dst, ghost->tuple.dst_port, dst, sizeof(dst));
+	owner_print(ghost, owner, sizeof(owner));
+	wire_endpoint_text(ghost->tuple.family, ghost->tuple.src, ghost->tuple.src_port, src);
+	wire_endpoint_text(ghost->tuple.family, ghost->tuple.dst, ghost->tuple.dst_port, dst);
 	bytes_print(ghost->send_queue, queue, sizeof(queue));
-	snprintf(out, size, "%s[%u]%s%s (%s%s): %s -> %s %s, %s unsent", p->comm, p->tgid,
-		p->unit[0] != '\0' ? " of " : "", p->unit,
-		ghost->owner->exit == EXIT_OOM ? "out of memory, " : "", cause, src, dst,
+	snprintf(out, size, "%s: %s -> %s %s, %s unsent", owner, src, dst,
 		tcp_state_name(ghost->state), queue);
 }
 

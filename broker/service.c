@@ -77,7 +77,9 @@ stop_record(const char *reason)
 	struct record_head head;
 	char *out;
 
-	c->waiting = s.engine.ghosts.counts[GHOST_WAITING] + s.engine.ghosts.counts[GHOST_FRESH];
+	c->waiting = s.engine.ghosts.counts[GHOST_WAITING] + s.engine.ghosts.counts[GHOST_FRESH] +
+		     s.engine.ghosts.counts[GHOST_UNSAMPLED] +
+		     s.engine.ghosts.counts[GHOST_SAMPLED];
 	c->unanswered = s.engine.ghosts.counts[GHOST_SENT];
 	c->unsent = s.engine.ghosts.counts[GHOST_DECIDED];
 	if (c->unanswered + c->unsent != 0)
@@ -318,6 +320,7 @@ ready_check(void)
 		observe_explain(why);
 	start_record(why);
 	s.ready = true;
+	engine_start(&s.engine, clock_now());
 	/* From now on the timer watches the heartbeat: three may be missed. */
 	timer_set(s.patience_timer, 3ull * s.tracker_hello.heartbeat_ms * NS_PER_MS + NS_PER_S);
 	guard_say();
@@ -400,7 +403,7 @@ tracker_message(const struct wire_view *view)
 		s.engine.exits += view->count;
 		break;
 	case WIRE_T2B_LOST:
-		engine_lost(&s.engine, view->records);
+		engine_lost(&s.engine, view->records, clock_now());
 		break;
 	case WIRE_T2B_HEARTBEAT:
 		heartbeat_take();
@@ -482,6 +485,15 @@ reaper_message(const struct wire_view *view)
 		break;
 	case WIRE_R2B_RESULT:
 		engine_results(&s.engine, view->records, view->count, clock_now());
+		break;
+	case WIRE_R2B_SAMPLED:
+		engine_samples(&s.engine, view->records, view->count, clock_now());
+		break;
+	case WIRE_R2B_FOUND:
+		engine_found(&s.engine, view->records, view->count, clock_now());
+		break;
+	case WIRE_R2B_FOUND_END:
+		engine_found_end(&s.engine, view->records, clock_now());
 		break;
 	case WIRE_R2B_PONG:
 		pong_take(view->records);

@@ -12,8 +12,11 @@ ghosts_put(struct json *j, const struct ghosts *g)
 	json_object_begin(j, "pending");
 	json_u64(j, "undecided", g->counts[GHOST_FRESH]);
 	json_u64(j, "waiting", g->counts[GHOST_WAITING]);
+	json_u64(j, "sampling", g->counts[GHOST_UNSAMPLED] + g->counts[GHOST_SAMPLED]);
 	json_u64(j, "decided", g->counts[GHOST_DECIDED]);
 	json_u64(j, "requested", g->counts[GHOST_SENT]);
+	json_u64(j, "held_back", g->counts[GHOST_HELD]);
+	json_u64(j, "left_alone", g->counts[GHOST_LEFT]);
 	json_object_end(j);
 }
 
@@ -31,6 +34,11 @@ counts_put(struct json *j, const struct engine *e)
 	json_u64(j, "observed", c->observed);
 	json_u64(j, "reported", c->reported);
 	json_u64(j, "ignored", c->ignored);
+	json_u64(j, "expired", c->expired);
+	json_u64(j, "adopted", c->adopted);
+	json_u64(j, "evicted", c->evicted);
+	json_u64(j, "held_back", c->held_back);
+	json_u64(j, "reconciles", e->adoption.round);
 	json_u64(j, "repeated", e->repeated);
 	json_u64(j, "exits", e->exits);
 	json_object_end(j);

@@ -31,15 +31,6 @@ struct finding {
 	uint64_t age_ms;
 };
 
-static const char *
-timer_name(unsigned timer)
-{
-	static const char *const names[] = { "none", "retransmit", "keepalive", "mini-socket",
-		"zero-window" };
-
-	return timer < sizeof(names) / sizeof(names[0]) ? names[timer] : "unknown";
-}
-
 /* Nobody has written down when an orphan was born. A mini-socket tells: it lives tcp_fin_timeout.
  */
 static void
@@ -66,25 +57,16 @@ finding_make(const struct scan *scan, const struct diag_row *row)
 }
 
 static void
-endpoint_print(uint16_t family, const uint8_t address[16], unsigned port, char *out, size_t size)
-{
-	char text[INET6_ADDRSTRLEN];
-
-	inet_ntop(family, address, text, sizeof(text));
-	snprintf(out, size, family == AF_INET6 ? "[%s]:%u" : "%s:%u", text, port);
-}
-
-static void
 finding_print(const struct finding *f)
 {
 	const struct wire_tuple *t = &f->row->tuple;
-	char src[64], dst[64], timer[32], age[32] = "-";
+	char src[WIRE_ENDPOINT_TEXT], dst[WIRE_ENDPOINT_TEXT], timer[32], age[32] = "-";
 
-	endpoint_print(t->family, t->src, t->src_port, src, sizeof(src));
-	endpoint_print(t->family, t->dst, t->dst_port, dst, sizeof(dst));
-	snprintf(timer, sizeof(timer), "%s", timer_name(f->row->timer));
+	wire_endpoint_text(t->family, t->src, t->src_port, src);
+	wire_endpoint_text(t->family, t->dst, t->dst_port, dst);
+	snprintf(timer, sizeof(timer), "%s", tcp_timer_name(f->row->timer));
 	if (f->row->timer != 0)
-		snprintf(timer, sizeof(timer), "%s %u.%us", timer_name(f->row->timer),
+		snprintf(timer, sizeof(timer), "%s %u.%us", tcp_timer_name(f->row->timer),
 			f->row->timer_ms / 1000, f->row->timer_ms / 100 % 10);
 	if (f->age_known)
 		snprintf(age, sizeof(age), "%u.%us", (unsigned)(f->age_ms / 1000),
@@ -93,9 +75,7 @@ finding_print(const struct finding *f)
 		tcp_state_name(f->row->state), f->row->send_queue, timer, age,
 		verdict_name(f->decision.verdict), f->decision.rule != NULL ? "rule " : "no rule",
 		f->decision.rule != NULL ? f->decision.rule->name : "",
-		f->decision.rule != NULL && strcmp(f->decision.reason, "unproved") == 0
-			? ", unproved"
-			: "");
+		f->decision.prove ? ", once proved stuck" : "");
 }
 
 static json_t *
@@ -117,8 +97,9 @@ finding_json(const struct finding *f)
 		"eghostbuster.socket.state", tcp_state_name(row->state),
 		"eghostbuster.socket.ifindex", (json_int_t)row->tuple.ifindex,
 		"eghostbuster.socket.send_queue", (json_int_t)row->send_queue,
-		"eghostbuster.socket.timer", timer_name(row->timer), "eghostbuster.socket.timer_ms",
-		(json_int_t)row->timer_ms, "eghostbuster.socket.retransmits", (int)row->retrans,
+		"eghostbuster.socket.timer", tcp_timer_name(row->timer),
+		"eghostbuster.socket.timer_ms", (json_int_t)row->timer_ms,
+		"eghostbuster.socket.retransmits", (int)row->retrans,
 		"eghostbuster.socket.last_ack_ms",
 		row->has_info ? json_integer(row->last_ack_ms) : json_null(), "eghostbuster.age_ms",
 		f->age_known ? json_integer((json_int_t)f->age_ms) : json_null(),

@@ -15,6 +15,7 @@
 #define COOKIE_ANY	UINT64_MAX /* INET_DIAG_NOCOOKIE twice: "any socket" */
 #define ATTRIBUTE_TYPE	0x3fffu	   /* NLA_TYPE_MASK, which is negative: two bits above are flags */
 #define ATTRIBUTE_ALIGN 4u	   /* NLA_ALIGNTO */
+#define INFO_BIT	(1u << (INET_DIAG_INFO - 1))
 #define FIELD_END(s, f) (offsetof(struct s, f) + sizeof(((struct s *)0)->f))
 
 struct request {
@@ -50,13 +51,17 @@ sockid_fill(struct inet_diag_sockid *id, uint64_t cookie, const struct wire_tupl
 	memcpy(id->idiag_dst, tuple->dst, sizeof(id->idiag_dst));
 }
 
-size_t
-diag_exact(
-	void *buf, uint16_t message, uint32_t seq, uint64_t cookie, const struct wire_tuple *tuple)
+static size_t
+exact_write(void *buf, uint16_t message, uint8_t extensions, uint32_t seq, uint64_t cookie,
+	const struct wire_tuple *tuple)
 {
 	struct request r = {
 		.head = { .nlmsg_len = sizeof(r), .nlmsg_type = message, .nlmsg_seq = seq },
-		.body = { .sdiag_family = (uint8_t)tuple->family, .sdiag_protocol = IPPROTO_TCP },
+		.body = {
+			.sdiag_family = (uint8_t)tuple->family,
+			.sdiag_protocol = IPPROTO_TCP,
+			.idiag_ext = extensions,
+		},
 	};
 
 	if (cookie == COOKIE_NONE || cookie == COOKIE_ANY || !family_known(tuple->family))
@@ -68,6 +73,19 @@ diag_exact(
 		r.head.nlmsg_flags |= NLM_F_ACK;
 	sockid_fill(&r.body.id, cookie, tuple);
 	return request_write(buf, &r);
+}
+
+size_t
+diag_exact(
+	void *buf, uint16_t message, uint32_t seq, uint64_t cookie, const struct wire_tuple *tuple)
+{
+	return exact_write(buf, message, 0, seq, cookie, tuple);
+}
+
+size_t
+diag_exact_info(void *buf, uint32_t seq, uint64_t cookie, const struct wire_tuple *tuple)
+{
+	return exact_write(buf, SOCK_DIAG_BY_FAMILY, INFO_BIT, seq, cookie, tuple);
 }
 
 size_t
@@ -83,7 +101,7 @@ diag_dump(void *buf, uint32_t seq, uint16_t family, uint32_t states)
 		.body = {
 			.sdiag_family = (uint8_t)family,
 			.sdiag_protocol = IPPROTO_TCP,
-			.idiag_ext = 1u << (INET_DIAG_INFO - 1),
+			.idiag_ext = INFO_BIT,
 			.idiag_states = states,
 		},
 	};
@@ -170,6 +188,17 @@ info_read(const struct attribute *attr, struct diag_row *row)
 	row->has_info = true;
 	row->last_ack_ms = info.tcpi_last_ack_recv;
 	row->unacked = info.tcpi_unacked;
+	row->retransmits = info.tcpi_retransmits;
+	row->probes = info.tcpi_probes;
+	row->backoff = info.tcpi_backoff;
+	if (attr->len >= FIELD_END(tcp_info, tcpi_notsent_bytes))
+		row->notsent = info.tcpi_notsent_bytes;
+	/* Both or none: half of what a proof compares would prove too much. */
+	row->has_window = attr->len >= FIELD_END(tcp_info, tcpi_snd_wnd);
+	if (row->has_window) {
+		row->bytes_acked = info.tcpi_bytes_acked;
+		row->send_window = info.tcpi_snd_wnd;
+	}
 	return true;
 }
 

@@ -25,11 +25,18 @@ struct diag_row {
 	uint8_t state;	   /* enum tcp_state */
 	uint8_t timer; /* 0 none, 1 RTO, 2 keepalive or FIN-WAIT-2, 3 mini-socket, 4 zero window */
 	uint8_t retrans;
-	bool has_shutdown; /* full sockets only */
-	uint8_t shutdown;  /* 3 for every full-socket orphan */
-	bool has_info;
+	bool has_shutdown;    /* full sockets only */
+	uint8_t shutdown;     /* 3 for every full-socket orphan */
+	bool has_info;	      /* full sockets only, when asked for: the six below */
 	uint32_t last_ack_ms; /* tcp_info.tcpi_last_ack_recv */
 	uint32_t unacked;     /* tcp_info.tcpi_unacked, segments */
+	uint32_t notsent;     /* tcp_info.tcpi_notsent_bytes; 0 from a kernel that has no such */
+	uint8_t retransmits;  /* tcp_info.tcpi_retransmits */
+	uint8_t probes;	      /* tcp_info.tcpi_probes */
+	uint8_t backoff;      /* tcp_info.tcpi_backoff */
+	bool has_window;      /* the two below: a tcp_info of 5.4 or later, whole */
+	uint64_t bytes_acked; /* tcp_info.tcpi_bytes_acked */
+	uint32_t send_window; /* tcp_info.tcpi_snd_wnd, bytes */
 	bool mptcp;	      /* INET_DIAG_ULP_INFO names mptcp: a subflow, never to be touched */
 };
 
@@ -41,6 +48,9 @@ struct diag_row {
  * port (inet_diag_find_one_icsk(), 5.8 ... 7.3). Returns 0 for cookie 0 and ~0. */
 size_t diag_exact(
 	void *buf, uint16_t message, uint32_t seq, uint64_t cookie, const struct wire_tuple *tuple);
+
+/* The same look, and the kernel's tcp_info with it. It takes the socket's lock for a moment. */
+size_t diag_exact_info(void *buf, uint32_t seq, uint64_t cookie, const struct wire_tuple *tuple);
 
 /* Writes a dump request for one family and a set of states (bits 1 << enum tcp_state; an explicit
  * mask, since 6.8 has a pseudo-state above TCP_CLOSING). Same buffer rules. */

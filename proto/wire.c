@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "wire.h"
 
+#include <arpa/inet.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -115,11 +117,66 @@ destroy_check(const void *record)
 		return err;
 	if (!all_zero(d->pad, sizeof(d->pad)))
 		return WIRE_ERR_PAD;
+	if ((d->flags & ~WIRE_DESTROY_PROVED) != 0)
+		return WIRE_ERR_VALUE;
+	if (d->flags == 0 && !all_zero((const uint8_t *)&d->seen, sizeof(d->seen)))
+		return WIRE_ERR_PAD;
 	if (!cookie_valid(d->cookie) || (d->states & ~TCP_STATES_RULE) != 0)
 		return WIRE_ERR_VALUE;
 	if (d->state == 0 || d->state > TCP_STATE_NEW_SYN_RECV)
 		return WIRE_ERR_VALUE;
 	return WIRE_OK;
+}
+
+static enum wire_error
+sample_check(const void *record)
+{
+	const struct wire_sample *s = record;
+
+	return cookie_valid(s->cookie) ? tuple_check(&s->tuple) : WIRE_ERR_VALUE;
+}
+
+static enum wire_error
+sampled_check(const void *record)
+{
+	const struct wire_sampled *s = record;
+
+	if (s->pad != 0)
+		return WIRE_ERR_PAD;
+	if (s->found < WIRE_FOUND_ORPHAN || s->found > WIRE_FOUND_FAILED || s->error < 0 ||
+		s->mini > 1)
+		return WIRE_ERR_VALUE;
+	if (s->found == WIRE_FOUND_ORPHAN &&
+		(s->state > TCP_STATE_NEW_SYN_RECV ||
+			(TCP_STATE_BIT(s->state) & TCP_STATES_ORPHAN) == 0))
+		return WIRE_ERR_VALUE;
+	return s->state > TCP_STATE_NEW_SYN_RECV ? WIRE_ERR_VALUE : WIRE_OK;
+}
+
+static enum wire_error
+found_check(const void *record)
+{
+	const struct wire_found_record *f = record;
+	enum wire_error err = tuple_check(&f->tuple);
+
+	if (err != WIRE_OK)
+		return err;
+	if (!all_zero(f->pad, sizeof(f->pad)))
+		return WIRE_ERR_PAD;
+	if (!cookie_valid(f->cookie) || f->mini > 1 || f->state > TCP_STATE_NEW_SYN_RECV ||
+		(TCP_STATE_BIT(f->state) & TCP_STATES_ORPHAN) == 0)
+		return WIRE_ERR_VALUE;
+	return WIRE_OK;
+}
+
+static enum wire_error
+found_end_check(const void *record)
+{
+	const struct wire_found_end *f = record;
+
+	if (!all_zero(f->pad, sizeof(f->pad)))
+		return WIRE_ERR_PAD;
+	return f->complete > 1 || f->error < 0 ? WIRE_ERR_VALUE : WIRE_OK;
 }
 
 static enum wire_error
@@ -169,11 +226,20 @@ static const struct wire_kind {
 		destroy_check },
 	{ WIRE_B2R_LIMIT, WIRE_B2R, sizeof(struct wire_limit), 1, "LIMIT", any_check },
 	{ WIRE_B2R_PING, WIRE_B2R, sizeof(struct wire_ping), 1, "PING", any_check },
+	{ WIRE_B2R_SAMPLE, WIRE_B2R, sizeof(struct wire_sample), WIRE_BATCH_MAX, "SAMPLE",
+		sample_check },
+	{ WIRE_B2R_RECONCILE, WIRE_B2R, sizeof(struct wire_reconcile), 1, "RECONCILE", any_check },
 	{ WIRE_R2B_HELLO, WIRE_R2B, sizeof(struct wire_reaper_hello), 1, "reaper HELLO",
 		reaper_hello_check },
 	{ WIRE_R2B_RESULT, WIRE_R2B, sizeof(struct wire_result_record), WIRE_BATCH_MAX, "RESULT",
 		result_check },
 	{ WIRE_R2B_PONG, WIRE_R2B, sizeof(struct wire_pong), 1, "PONG", any_check },
+	{ WIRE_R2B_SAMPLED, WIRE_R2B, sizeof(struct wire_sampled), WIRE_BATCH_MAX, "SAMPLED",
+		sampled_check },
+	{ WIRE_R2B_FOUND, WIRE_R2B, sizeof(struct wire_found_record), WIRE_BATCH_MAX, "FOUND",
+		found_check },
+	{ WIRE_R2B_FOUND_END, WIRE_R2B, sizeof(struct wire_found_end), 1, "FOUND_END",
+		found_end_check },
 };
 
 static const struct wire_kind *
@@ -338,6 +404,31 @@ tcp_state_by_name(const char *name)
 			return s;
 	}
 	return 0;
+}
+
+const char *
+tcp_timer_name(unsigned timer)
+{
+	static const char *const names[] = { "none", "retransmit", "keepalive", "mini-socket",
+		"zero-window" };
+
+	return NAME_OF(names, timer);
+}
+
+void
+wire_endpoint_text(
+	uint16_t family, const uint8_t address[16], uint16_t port, char out[WIRE_ENDPOINT_TEXT])
+{
+	char text[INET6_ADDRSTRLEN];
+
+	inet_ntop(family, address, text, sizeof(text));
+	snprintf(out, WIRE_ENDPOINT_TEXT, family == AF_INET6 ? "[%s]:%u" : "%s:%u", text, port);
+}
+
+bool
+wire_progress_made(const struct wire_progress *before, const struct wire_progress *after)
+{
+	return after->bytes_acked > before->bytes_acked || after->window_end > before->window_end;
 }
 
 bool

@@ -38,10 +38,15 @@ enum wire_type {
 	WIRE_B2R_DESTROY = 33,
 	WIRE_B2R_LIMIT = 34,
 	WIRE_B2R_PING = 35,
+	WIRE_B2R_SAMPLE = 36,
+	WIRE_B2R_RECONCILE = 37,
 
 	WIRE_R2B_HELLO = 64,
 	WIRE_R2B_RESULT = 65,
 	WIRE_R2B_PONG = 66,
+	WIRE_R2B_SAMPLED = 67,
+	WIRE_R2B_FOUND = 68,
+	WIRE_R2B_FOUND_END = 69,
 };
 
 struct wire_header {
@@ -107,6 +112,25 @@ struct wire_owner {
 	char unit[WIRE_UNIT_LEN]; /* nearest .service or .scope ancestor, "" when there is none */
 };
 
+/*
+ * How a connection is doing, from inet_diag and tcp_info. What a proof of being stuck compares is
+ * bytes_acked and window_end; the rest is evidence for the record. All zero on a mini-socket but
+ * the timer.
+ */
+struct wire_progress {
+	uint64_t bytes_acked; /* tcpi_bytes_acked */
+	uint64_t window_end;  /* bytes_acked + tcpi_snd_wnd: how far the peer has let us send */
+	uint32_t send_queue;  /* idiag_wqueue, bytes */
+	uint32_t unacked;     /* tcpi_unacked, segments */
+	uint32_t notsent;     /* tcpi_notsent_bytes */
+	uint32_t last_ack_ms; /* tcpi_last_ack_recv; an ack alone only shows that the peer lives */
+	uint32_t timer_ms;    /* until the timer fires */
+	uint8_t timer;	      /* idiag_timer; 0 on an orphan: nothing will ever end it */
+	uint8_t retransmits;  /* tcpi_retransmits */
+	uint8_t probes;	      /* tcpi_probes */
+	uint8_t backoff;      /* tcpi_backoff */
+};
+
 /* T2B: what the tracker can see. */
 enum wire_tracker_features {
 	WIRE_TRACKER_EXIT = 1u << 0,
@@ -159,14 +183,33 @@ struct wire_broker_hello {
 };
 
 /* B2R: what the broker believes. The reaper compares with its own look-up, then acts. */
+enum wire_destroy_flags {
+	WIRE_DESTROY_PROVED =
+		1u << 0, /* by two samples: refused when anything moved since the second */
+};
+
 struct wire_destroy {
 	uint64_t ghost; /* the broker's number, returned in the RESULT */
 	uint64_t cookie;
 	struct wire_tuple tuple;
+	struct wire_progress seen; /* PROVED: the second sample; else all zero */
 	uint32_t states; /* TCP_STATE_BIT(): where the policy says destroy; it may have moved on.
 			  * TIME-WAIT needs the reaper's argv, too */
 	uint8_t state;	 /* as last seen */
-	uint8_t pad[3];
+	uint8_t flags;	 /* enum wire_destroy_flags */
+	uint8_t pad[2];
+};
+
+/* A look, and no act. */
+struct wire_sample {
+	uint64_t ghost;
+	uint64_t cookie;
+	struct wire_tuple tuple;
+};
+
+/* A look at the whole network namespace. Answered by any number of FOUND and one FOUND_END. */
+struct wire_reconcile {
+	uint64_t round; /* returned in FOUND_END */
 };
 
 struct wire_limit {
@@ -197,7 +240,8 @@ enum wire_result {
 	WIRE_RESULT_DESTROYED = 1,    /* the kernel acknowledged SOCK_DESTROY for this cookie */
 	WIRE_RESULT_GONE = 2,	      /* found once by this reaper, and gone (or TIME-WAIT) since */
 	WIRE_RESULT_REFUSED_LIVE = 3, /* has an inode, or a state that no orphan has */
-	WIRE_RESULT_REFUSED_PROGRESS = 4, /* it has moved on to a state the policy leaves alone */
+	WIRE_RESULT_REFUSED_PROGRESS =
+		4, /* PROVED and moved since; or in a state the policy leaves alone */
 	WIRE_RESULT_REFUSED_RATE = 5,
 	WIRE_RESULT_OTHER_NETNS = 6,
 	WIRE_RESULT_UNSUPPORTED = 7, /* the self-test did not pass on this kernel */
@@ -228,6 +272,46 @@ struct wire_result_record {
 
 struct wire_pong {
 	uint64_t nonce;
+};
+
+enum wire_found {
+	WIRE_FOUND_ORPHAN = 1,	/* inode 0 and an orphan's state, closed in both directions */
+	WIRE_FOUND_NOTHING = 2, /* no such socket (any more) */
+	WIRE_FOUND_HELD = 3,	/* an inode, or a state no orphan has */
+	WIRE_FOUND_TIME_WAIT = 4,
+	WIRE_FOUND_FAILED = 5, /* see error; also another address than the one named (ESTALE) */
+};
+
+/* One for each SAMPLE record. */
+struct wire_sampled {
+	uint64_t ghost;
+	uint64_t cookie;
+	uint64_t sampled_mono_ns; /* when the kernel's answer was read */
+	struct wire_progress progress;
+	int32_t error; /* errno, 0 or positive */
+	uint8_t found; /* enum wire_found */
+	uint8_t state; /* 0 when nothing was found */
+	uint8_t mini;  /* 1: a mini-socket */
+	uint8_t pad;
+};
+
+/* One orphan of the reaper's network namespace. A dump may show a socket twice. */
+struct wire_found_record {
+	uint64_t cookie;
+	struct wire_tuple tuple;
+	struct wire_progress progress;
+	uint8_t state;
+	uint8_t mini;
+	uint8_t pad[6];
+};
+
+struct wire_found_end {
+	uint64_t round;
+	uint64_t done_mono_ns;
+	uint32_t count;	  /* FOUND records since the RECONCILE */
+	int32_t error;	  /* errno, 0 or positive */
+	uint8_t complete; /* 0: the table moved under the dump, or it failed: ask again */
+	uint8_t pad[7];
 };
 
 enum wire_error {
@@ -280,6 +364,20 @@ const char *tcp_state_name(unsigned state);
 /* The inverse of tcp_state_name(). Returns 0 when there is no such state. */
 unsigned tcp_state_by_name(const char *name);
 
+/* idiag_timer as in the audit record: "none", "retransmit", "keepalive", "mini-socket", "zero-window". */
+const char *tcp_timer_name(unsigned timer);
+
+#define WIRE_ENDPOINT_TEXT 56 /* bytes enough for any endpoint */
+
+/* "127.0.0.1:80" or "[::1]:80"; family is AF_INET or AF_INET6. */
+void wire_endpoint_text(uint16_t family, const uint8_t address[16], uint16_t port,
+	char out[WIRE_ENDPOINT_TEXT]);
+
+/* True when the peer has taken something, or allowed more, between the two looks: bytes
+ * acknowledged, or the right edge of its window advanced. A window that shrinks is no progress (RFC
+ * 9293, 3.8.6). */
+bool wire_progress_made(const struct wire_progress *before, const struct wire_progress *after);
+
 /* True when a and b address the same socket (netns included). */
 bool wire_tuple_equal(const struct wire_tuple *a, const struct wire_tuple *b);
 
@@ -292,7 +390,13 @@ _Static_assert(sizeof(struct wire_orphan) == 216, "wire_orphan");
 _Static_assert(sizeof(struct wire_lost) == 24, "wire_lost");
 _Static_assert(sizeof(struct wire_heartbeat) == 24, "wire_heartbeat");
 _Static_assert(sizeof(struct wire_broker_hello) == 24, "wire_broker_hello");
-_Static_assert(sizeof(struct wire_destroy) == 72, "wire_destroy");
+_Static_assert(sizeof(struct wire_progress) == 40, "wire_progress");
+_Static_assert(sizeof(struct wire_destroy) == 112, "wire_destroy");
+_Static_assert(sizeof(struct wire_sample) == 64, "wire_sample");
+_Static_assert(sizeof(struct wire_reconcile) == 8, "wire_reconcile");
+_Static_assert(sizeof(struct wire_sampled) == 72, "wire_sampled");
+_Static_assert(sizeof(struct wire_found_record) == 104, "wire_found_record");
+_Static_assert(sizeof(struct wire_found_end) == 32, "wire_found_end");
 _Static_assert(sizeof(struct wire_limit) == 8, "wire_limit");
 _Static_assert(sizeof(struct wire_reaper_hello) == 32, "wire_reaper_hello");
 _Static_assert(sizeof(struct wire_result_record) == 48, "wire_result_record");

@@ -27,6 +27,7 @@ enum verdict {
 	VERDICT_OTHER_NETNS, /* not ours to look at */
 	VERDICT_UNSUPPORTED, /* this kernel failed the self-test */
 	VERDICT_STALE,	     /* found, but not what the broker described */
+	VERDICT_BLIND,	     /* this kernel does not tell what a proof needs */
 	VERDICT_INVALID,     /* a request that must not be sent */
 	VERDICT_FAILED,	     /* the kernel said so: ticket.result.error */
 };
@@ -52,6 +53,12 @@ struct ticket {
 
 struct netlink;
 
+/* Where found resources go, 1 ... WIRE_BATCH_MAX at a time. */
+struct sink {
+	void (*take)(void *arg, const struct wire_found_record *records, size_t count);
+	void *arg;
+};
+
 struct kind {
 	const char *name;
 
@@ -67,6 +74,16 @@ struct kind {
 	/* Releases count resources, of which the last still_ghost() said VERDICT_ACT. Sets verdict,
 	 * the times and the error of each. */
 	void (*release)(struct netlink *nl, struct ticket *const *tickets, size_t count);
+
+	/* A look without an act at count (1 ... WIRE_BATCH_MAX) resources, whatever the self-test
+	 * said. Fills in an answer for each. */
+	void (*sample)(struct netlink *nl, const struct kind_scope *scope,
+		const struct wire_sample *samples, struct wire_sampled *answers, size_t count);
+
+	/* Gives sink every ghost there is, on a socket for dumps. Fills in the number, the error
+	 * and whether that was all. */
+	void (*reconcile)(struct netlink *dumps, const struct kind_scope *scope,
+		const struct sink *sink, struct wire_found_end *end);
 };
 
 extern const struct kind kind_tcp;

@@ -40,6 +40,17 @@ limit_set(struct limit *l, uint64_t rate, mono_ns now)
 	l->credit = smaller(l->credit, l->rate * TOKEN);
 }
 
+uint64_t
+limit_wait(const struct limit *l, mono_ns now)
+{
+	struct limit then = *l;
+
+	limit_settle(&then, now);
+	if (then.credit >= TOKEN)
+		return 0;
+	return then.rate == 0 ? UINT64_MAX : (TOKEN - then.credit + then.rate - 1) / then.rate;
+}
+
 bool
 limit_take(struct limit *l, mono_ns now)
 {

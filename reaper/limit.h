@@ -8,10 +8,10 @@
 #include "proto/scalars.h"
 
 /*
- * How many destroys the reaper makes, whatever it is told (I2). A token bucket: `rate` tokens per
- * second, room for one second's worth. Pure: time is a parameter.
+ * How many destroys, and how many dumps, the reaper makes, whatever it is told (I2). A token
+ * bucket: `rate` tokens per second, room for one second's worth. Pure: time is a parameter.
  *
- * In any time t at most ceiling * (t + 1 s) destroys happen.
+ * In any time t at most ceiling * (t + 1 s) tokens are given.
  */
 
 #define LIMIT_CEILING_MAX 10000000u /* per second; above it a ceiling is no ceiling */
@@ -32,5 +32,9 @@ void limit_set(struct limit *l, uint64_t rate, mono_ns now);
 
 /* Takes one token. False when there is none: refused-rate. */
 bool limit_take(struct limit *l, mono_ns now);
+
+/* Nanoseconds from `now` until limit_take() will find a token: 0 when there is one, UINT64_MAX when
+ * there never will be. */
+uint64_t limit_wait(const struct limit *l, mono_ns now);
 
 #endif

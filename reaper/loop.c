@@ -15,8 +15,10 @@ struct loop {
 	bool greeted; /* the broker's HELLO was right */
 	bool eof;     /* the broker says no more */
 	bool pinged;  /* a PONG is owed */
+	bool asked;   /* a FOUND_END is owed: nothing is read before */
 	uint64_t nonce;
-	size_t fresh; /* requests read since the last work */
+	uint64_t round;
+	size_t fresh; /* records read since the last work */
 };
 
 static void
@@ -63,7 +65,43 @@ take_destroy(struct loop *l, const struct wire_view *view)
 
 	for (size_t i = 0; i < view->count; i++)
 		work_add(l->work, &requests[i], now);
-	l->fresh += view->count;
+}
+
+/* Does everything that was due when it began; what a retry puts back is due later. */
+static void
+do_work(struct loop *l)
+{
+	struct wire_result_record records[WIRE_BATCH_MAX];
+	mono_ns now = clock_now();
+	size_t results;
+
+	while (work_batch(l->work, now, records, &results) > 0) {
+		if (results > 0)
+			say(l->channel, WIRE_R2B_RESULT, records, results);
+	}
+	l->fresh = 0;
+}
+
+/* Answered at once, behind what was asked before: a sample never shows a ghost that a request read
+ * earlier has still to end. */
+static void
+take_sample(struct loop *l, const struct wire_view *view)
+{
+	struct wire_sampled answers[WIRE_BATCH_MAX];
+	const struct work *w = l->work;
+
+	do_work(l);
+	w->kind->sample(w->netlink, &w->scope, view->records, answers, view->count);
+	say(l->channel, WIRE_R2B_SAMPLED, answers, view->count);
+}
+
+static void
+take_reconcile(struct loop *l, const struct wire_view *view)
+{
+	const struct wire_reconcile *reconcile = view->records;
+
+	l->asked = true;
+	l->round = reconcile->round;
 }
 
 static void
@@ -91,6 +129,8 @@ static const struct {
 	{ WIRE_B2R_DESTROY, take_destroy },
 	{ WIRE_B2R_LIMIT, take_limit },
 	{ WIRE_B2R_PING, take_ping },
+	{ WIRE_B2R_SAMPLE, take_sample },
+	{ WIRE_B2R_RECONCILE, take_reconcile },
 };
 
 static void
@@ -115,6 +155,7 @@ packet_take(struct loop *l)
 	switch (channel_recv(l->channel, &view)) {
 	case CHANNEL_MESSAGE:
 		message_take(l, &view);
+		l->fresh += view.count; /* of any type: no flood keeps a retry waiting */
 		break;
 	case CHANNEL_EOF:
 		l->eof = true;
@@ -129,7 +170,7 @@ packet_take(struct loop *l)
 static bool
 wants_more(const struct loop *l)
 {
-	return !l->eof && !l->pinged && l->fresh < WIRE_BATCH_MAX &&
+	return !l->eof && !l->pinged && !l->asked && l->fresh < WIRE_BATCH_MAX &&
 	       queue_room(&l->work->queue) >= WIRE_BATCH_MAX;
 }
 
@@ -138,15 +179,17 @@ static const struct timespec *
 patience(const struct loop *l, struct timespec *ts)
 {
 	mono_ns due, now = clock_now();
-	uint64_t wait;
+	uint64_t wait = UINT64_MAX, round;
 
-	if (l->pinged) {
-		*ts = (struct timespec){ 0 };
-		return ts;
-	}
-	if (!queue_next(&l->work->queue, &due))
+	if (queue_next(&l->work->queue, &due))
+		wait = due.ns > now.ns ? due.ns - now.ns : 0;
+	round = l->asked ? limit_wait(&l->work->rounds, now) : UINT64_MAX;
+	if (round < wait)
+		wait = round;
+	if (l->pinged)
+		wait = 0;
+	if (wait == UINT64_MAX)
 		return NULL;
-	wait = due.ns > now.ns ? due.ns - now.ns : 0;
 	ts->tv_sec = (time_t)(wait / NS_PER_S);
 	ts->tv_nsec = (long)(wait % NS_PER_S);
 	return ts;
@@ -166,19 +209,26 @@ channel_wait(const struct loop *l)
 	return pfd.revents;
 }
 
-/* Does everything that was due when it began; what a retry puts back is due later. */
 static void
-do_work(struct loop *l)
+say_found(void *arg, const struct wire_found_record *records, size_t count)
 {
-	struct wire_result_record records[WIRE_BATCH_MAX];
-	mono_ns now = clock_now();
-	size_t results;
+	say(arg, WIRE_R2B_FOUND, records, count);
+}
 
-	while (work_batch(l->work, now, records, &results) > 0) {
-		if (results > 0)
-			say(l->channel, WIRE_R2B_RESULT, records, results);
-	}
-	l->fresh = 0;
+/* In one go: nothing is destroyed between the kernel's row and the FOUND that tells of it. */
+static void
+answer_reconcile(struct loop *l)
+{
+	const struct work *w = l->work;
+	const struct sink sink = { say_found, l->channel };
+	struct wire_found_end end = { .round = l->round };
+
+	if (!l->asked || !limit_take(&l->work->rounds, clock_now()))
+		return;
+	w->kind->reconcile(w->dumps, &w->scope, &sink, &end);
+	end.done_mono_ns = clock_now().ns;
+	say(l->channel, WIRE_R2B_FOUND_END, &end, 1);
+	l->asked = false;
 }
 
 static void
@@ -210,6 +260,7 @@ turn(struct loop *l)
 			return true; /* a batch is cheaper than one by one: what else is there? */
 	}
 	do_work(l);
+	answer_reconcile(l);
 	answer_ping(l);
 	return !l->eof || queue_next(&l->work->queue, &due);
 }

@@ -21,7 +21,7 @@
  * not touch.
  */
 
-#define NOFILE 8 /* 0-2, the channel, netlink, and three for the self-test */
+#define NOFILE 9 /* 0-2, the channel, two netlink sockets, and three for the self-test */
 
 static const struct privs net_admin_only = {
 	.permitted = CAP_BIT(CAP_NET_ADMIN),
@@ -51,7 +51,7 @@ int
 main(int argc, char **argv)
 {
 	static struct channel channel;
-	static struct netlink netlink;
+	static struct netlink netlink, dumps;
 	static struct work work;
 	struct options options;
 
@@ -62,13 +62,16 @@ main(int argc, char **argv)
 	privs_harden("eghost-reaper", NOFILE, ROLE_CHANNEL_FD + 1);
 	timers_sharpen();
 
-	netlink_open(&netlink);
+	netlink_open(&netlink, NETLINK_FD);
+	netlink_open(&dumps, NETLINK_DUMP_FD);
 	work.kind = &kind_tcp;
 	work.netlink = &netlink;
+	work.dumps = &dumps;
 	work.scope.netns = own_netns();
 	work.scope.time_wait = options.time_wait;
 	work.scope.selftest = (uint8_t)selftest_run(&netlink, work.scope.netns);
 	limit_init(&work.limit, options.ceiling, clock_now());
+	limit_init(&work.rounds, WORK_ROUNDS_PER_S, clock_now());
 	queue_init(&work.queue);
 
 	privs_prove(&net_admin_only);

@@ -24,13 +24,13 @@
 #define ROUNDS_MAX 16
 
 static int
-fd_fix(int fd)
+fd_fix(int fd, int want)
 {
 	int rc;
 
-	if (fd == NETLINK_FD)
+	if (fd == want)
 		return fd;
-	rc = dup3(fd, NETLINK_FD, O_CLOEXEC);
+	rc = dup3(fd, want, O_CLOEXEC);
 	close(fd);
 	return rc;
 }
@@ -53,7 +53,7 @@ room_make(const struct mnl_socket *socket)
 }
 
 void
-netlink_open(struct netlink *nl)
+netlink_open(struct netlink *nl, int want)
 {
 	/* Connected to the kernel, so that other senders are turned away
 	 * (netlink_getsockbyportid()). */
@@ -62,7 +62,7 @@ netlink_open(struct netlink *nl)
 
 	if (fd < 0)
 		fatal("no NETLINK_SOCK_DIAG (module inet_diag): %s", strerror(errno));
-	fd = fd_fix(fd);
+	fd = fd_fix(fd, want);
 	*nl = (struct netlink){ .socket = fd < 0 ? NULL : mnl_socket_fdopen(fd), .seq = 1 };
 	if (nl->socket == NULL)
 		fatal("cannot open the netlink socket: %s", strerror(errno));
@@ -105,7 +105,7 @@ datagram_take(
 	int left = (int)len;
 	size_t taken = 0;
 
-	for (; mnl_nlmsg_ok(msg, left); msg = mnl_nlmsg_next(msg, &left)) {
+	for (; netlink_message_fits(msg, left); msg = mnl_nlmsg_next(msg, &left)) {
 		uint32_t i = msg->nlmsg_seq - first;
 
 		if (i >= count || queries[i].answered)

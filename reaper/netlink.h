@@ -2,6 +2,7 @@
 #ifndef REAPER_NETLINK_H
 #define REAPER_NETLINK_H
 
+#include <linux/netlink.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -18,6 +19,7 @@ struct mnl_socket;
  */
 
 #define NETLINK_FD	  4 /* fixed, so that the filter is a constant table */
+#define NETLINK_DUMP_FD	  5 /* dumps have their own: what is left of one is in nobody's way */
 #define NETLINK_BATCH_MAX WIRE_BATCH_MAX
 
 struct netlink {
@@ -38,9 +40,18 @@ struct netlink_query {
 	mono_ns read; /* when the answer was read */
 };
 
-/* Opens and connects the socket on NETLINK_FD, with room for NETLINK_BATCH_MAX answers. fatal()
- * when the kernel has no sock_diag. */
-void netlink_open(struct netlink *nl);
+/* True when a whole message is at msg, with left bytes to go. libmnl's mnl_nlmsg_ok() compares as
+ * int (1.0.5): a length of 2 GiB or more is below everything. */
+static inline bool
+netlink_message_fits(const struct nlmsghdr *msg, int left)
+{
+	return left >= (int)sizeof(*msg) && msg->nlmsg_len >= sizeof(*msg) &&
+	       msg->nlmsg_len <= (unsigned)left;
+}
+
+/* Opens and connects the socket on descriptor `want`, with room for NETLINK_BATCH_MAX answers.
+ * fatal() when the kernel has no sock_diag. */
+void netlink_open(struct netlink *nl, int want);
 
 /* Asks count (<= NETLINK_BATCH_MAX) questions and reads the answers, from the kernel only, matched
  * by sequence number. Fills everything of each query but request and len. Does not block. */

@@ -67,6 +67,35 @@ select_by(enum verdict verdict, struct ticket *const *from, size_t count, struct
 	return n;
 }
 
+static void
+look_and_act(struct work *w, struct ticket *const *tickets, size_t count)
+{
+	struct ticket *part[WIRE_BATCH_MAX];
+	size_t n;
+
+	w->kind->still_ghost(w->netlink, &w->scope, tickets, count);
+	take_tokens(w, tickets, count);
+	n = select_by(VERDICT_ACT, tickets, count, part);
+	if (n > 0)
+		w->kind->release(w->netlink, part, n);
+}
+
+/* Without a proof nothing is compared that could change between look and act: a batch is cheaper.
+ */
+static void
+unproved_do(struct work *w, struct ticket *const *tickets, size_t count)
+{
+	struct ticket *part[WIRE_BATCH_MAX];
+	size_t n = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		if ((tickets[i]->request.flags & WIRE_DESTROY_PROVED) == 0)
+			part[n++] = tickets[i];
+	}
+	if (n > 0)
+		look_and_act(w, part, n);
+}
+
 /* Puts a ticket that must be looked at again back. False when its time is up. */
 static bool
 retry(struct work *w, struct ticket *t)
@@ -91,6 +120,7 @@ static const struct answer {
 	[VERDICT_OTHER_NETNS] = { WIRE_RESULT_OTHER_NETNS, 0 },
 	[VERDICT_UNSUPPORTED] = { WIRE_RESULT_UNSUPPORTED, 0 },
 	[VERDICT_STALE] = { WIRE_RESULT_FAILED, ESTALE },
+	[VERDICT_BLIND] = { WIRE_RESULT_FAILED, ENODATA },
 	[VERDICT_INVALID] = { WIRE_RESULT_FAILED, EINVAL },
 	[VERDICT_FAILED] = { WIRE_RESULT_FAILED, 0 },
 };
@@ -136,12 +166,11 @@ work_batch(struct work *w, mono_ns now, struct wire_result_record *records, size
 
 	validate(w, batch, count, now);
 	n = select_by(VERDICT_LOOK, batch, count, part);
-	if (n > 0)
-		w->kind->still_ghost(w->netlink, &w->scope, part, n);
-	take_tokens(w, batch, count);
-	n = select_by(VERDICT_ACT, batch, count, part);
-	if (n > 0)
-		w->kind->release(w->netlink, part, n);
+	unproved_do(w, part, n);
+	for (size_t i = 0; i < n; i++) {
+		if (part[i]->verdict == VERDICT_LOOK)
+			look_and_act(w, &part[i], 1);
+	}
 	*results = settle(w, batch, count, records);
 	return count;
 }

@@ -21,7 +21,13 @@ HOSTILE_SRC := tests/system/hostile_broker.c launcher/spawn.c proto/wire.c proto
 $(B)/tests/hostile_broker: $(patsubst %.c,$(B)/obj/%.o,$(HOSTILE_SRC))
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ -lcap-ng
-SYSTEM_PROGRAMS := $(B)/tests/actor $(B)/tests/hostile_broker
+$(B)/tests/race: $(B)/obj/tests/system/race.o
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^
+$(B)/tests/fork_storm: $(B)/obj/tests/system/fork_storm.o
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^
+SYSTEM_PROGRAMS := $(B)/tests/fork_storm $(B)/tests/actor $(B)/tests/hostile_broker $(B)/tests/race
 
 test-programs: $(UNIT_TESTS) $(SYSTEM_PROGRAMS)
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <linux/io_uring.h>
 #include <linux/sched.h>
 #include <net/if.h>
 #include <netinet/in.h>
@@ -113,6 +114,13 @@ verb_socket(struct control *c, char **arg)
 }
 
 static void
+verb_mptcp(struct control *c, char **arg)
+{
+	answer_result(c, "mptcp",
+		socket(number(arg[0]) == 6 ? AF_INET6 : AF_INET, SOCK_STREAM, IPPROTO_MPTCP));
+}
+
+static void
 verb_device(struct control *c, char **arg)
 {
 	answer_result(c, "SO_BINDTODEVICE",
@@ -127,6 +135,16 @@ verb_sndbuf(struct control *c, char **arg)
 
 	answer_result(c, "SO_SNDBUFFORCE",
 		setsockopt(number(arg[0]), SOL_SOCKET, SO_SNDBUFFORCE, &bytes, sizeof(bytes)));
+}
+
+/* What a listener has, the connections it accepts begin with. */
+static void
+verb_rcvbuf(struct control *c, char **arg)
+{
+	int bytes = number(arg[1]);
+
+	answer_result(c, "SO_RCVBUFFORCE",
+		setsockopt(number(arg[0]), SOL_SOCKET, SO_RCVBUFFORCE, &bytes, sizeof(bytes)));
 }
 
 static void
@@ -159,6 +177,21 @@ static void
 verb_accept(struct control *c, char **arg)
 {
 	answer_result(c, "accept", accept(number(arg[0]), NULL, NULL));
+}
+
+/* FD COUNT: accepts that many, and keeps them. */
+static void
+verb_accept_many(struct control *c, char **arg)
+{
+	int count = number(arg[1]);
+
+	for (int i = 0; i < count; i++) {
+		if (accept(number(arg[0]), NULL, NULL) < 0) {
+			answer_result(c, "accept", -1);
+			return;
+		}
+	}
+	answer(c, "ok %d", count);
 }
 
 static int
@@ -234,6 +267,30 @@ verb_write(struct control *c, char **arg)
 		stream_write(number(arg[0]), (size_t)atol(arg[1]), (size_t)atol(arg[2]), 0));
 }
 
+/* ADDRESS PORT COUNT BYTES: connections of a crowd, with BYTES written to each. Answers the first
+ * descriptor; the others follow it without a gap. */
+static void
+verb_crowd(struct control *c, char **arg)
+{
+	struct sockaddr_storage ss;
+	socklen_t len = address_parse(arg[0], arg[1], &ss);
+	int count = number(arg[2]), first = -1;
+	size_t bytes = (size_t)atol(arg[3]);
+
+	for (int i = 0; i < count; i++) {
+		int fd = socket(ss.ss_family, SOCK_STREAM, 0);
+
+		if (i == 0)
+			first = fd;
+		if (fd < 0 || fd != first + i || connect(fd, (struct sockaddr *)&ss, len) ||
+			stream_write(fd, bytes, 0, MSG_DONTWAIT) != (long)bytes) {
+			answer_result(c, "crowd", -1);
+			return;
+		}
+	}
+	answer(c, "ok %d", first);
+}
+
 static void
 verb_send(struct control *c, char **arg)
 {
@@ -307,6 +364,72 @@ verb_steal(struct control *c, char **arg)
 	answer_result(c, "steal", fd);
 	if (pidfd >= 0)
 		close((int)pidfd);
+}
+
+/* ---- sockets that no descriptor names ---- */
+
+static int
+post(int queue, const int *fds, size_t count)
+{
+	char byte = 0;
+	struct iovec iov = { &byte, 1 };
+	_Alignas(struct cmsghdr) char buf[CMSG_SPACE(2 * sizeof(int))] = { 0 };
+	struct msghdr msg = { .msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = buf,
+		.msg_controllen = CMSG_SPACE(count * sizeof(int)) };
+	struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
+
+	cmsg->cmsg_level = SOL_SOCKET;
+	cmsg->cmsg_type = SCM_RIGHTS;
+	cmsg->cmsg_len = CMSG_LEN(count * sizeof(int));
+	memcpy(CMSG_DATA(cmsg), fds, count * sizeof(int));
+	return sendmsg(queue, &msg, MSG_NOSIGNAL) < 0 ? -1 : 0;
+}
+
+/* Into the queue of a socket of this very process, which nobody reads. */
+static void
+verb_post(struct control *c, char **arg)
+{
+	int pair[2], fd = number(arg[0]);
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair) || post(pair[0], &fd, 1) || close(fd))
+		answer_result(c, "post", -1);
+	else
+		answer(c, "ok 0");
+}
+
+/* Into a queue that holds its own end, too: when both ends are closed only the kernel's garbage
+ * collector can find it. */
+static void
+verb_bury(struct control *c, char **arg)
+{
+	int pair[2], fds[2] = { number(arg[0]), -1 };
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair)) {
+		answer_result(c, "bury", -1);
+		return;
+	}
+	fds[1] = pair[1];
+	if (post(pair[0], fds, 2) || close(fds[0]))
+		answer_result(c, "bury", -1);
+	else
+		answer(c, "ok 0");
+}
+
+/* Registered with an io_uring, which then holds it alone. */
+static void
+verb_ring(struct control *c, char **arg)
+{
+	struct io_uring_params params = { 0 };
+	int fd = number(arg[0]);
+	int ring = (int)syscall(SYS_io_uring_setup, 1, &params);
+
+	if (ring < 0 || syscall(SYS_io_uring_register, ring, IORING_REGISTER_FILES, &fd, 1) ||
+		close(fd))
+		answer_result(c, "io_uring", -1);
+	else
+		answer(c, "ok %d", ring);
 }
 
 /* ---- who the process is ---- */
@@ -512,15 +635,19 @@ static const struct verb {
 	void (*run)(struct control *c, char **arg);
 } verbs[] = {
 	{ "socket", 1, verb_socket },
+	{ "mptcp", 1, verb_mptcp },
 	{ "device", 2, verb_device },
 	{ "sndbuf", 2, verb_sndbuf },
+	{ "rcvbuf", 2, verb_rcvbuf },
 	{ "bind", 3, verb_bind },
 	{ "connect", 3, verb_connect },
 	{ "listen", 2, verb_listen },
 	{ "accept", 1, verb_accept },
+	{ "accept-many", 2, verb_accept_many },
 	{ "name", 1, verb_name },
 	{ "fill", 2, verb_fill },
 	{ "write", 3, verb_write },
+	{ "crowd", 4, verb_crowd },
 	{ "send", 2, verb_send },
 	{ "read", 2, verb_read },
 	{ "close", 1, verb_close },
@@ -528,6 +655,9 @@ static const struct verb {
 	{ "give", 1, verb_give },
 	{ "take", 0, verb_take },
 	{ "steal", 2, verb_steal },
+	{ "post", 1, verb_post },
+	{ "bury", 1, verb_bury },
+	{ "ring", 1, verb_ring },
 	{ "comm", 1, verb_comm },
 	{ "uid", 1, verb_uid },
 	{ "netns", 0, verb_netns },

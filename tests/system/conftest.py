@@ -105,3 +105,19 @@ def cgroup():
     yield make
     for group in groups:
         group.remove()
+
+
+@pytest.fixture
+def far(actor):
+    """A peer's machine: a process in a network namespace behind a cable (veth)."""
+    holder = actor()
+    holder.netns()
+    machine.run(f"ip link add egb0 type veth peer name egb1 netns {holder.pid}")
+    machine.run("ip link set egb0 up")
+    machine.run("ip address add 10.99.0.1/24 dev egb0")
+    machine.run("ip address add fd99::1/64 dev egb0 nodad")
+    for command in ("link set egb1 up", "address add 10.99.0.2/24 dev egb1",
+                    "address add fd99::2/64 dev egb1 nodad"):
+        machine.in_netns(holder.pid, lambda: machine.run(f"ip {command}"))
+    yield holder
+    machine.run("ip link delete egb0")

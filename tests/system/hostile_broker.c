@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -22,6 +23,7 @@
 
 #include "launcher/spawn.h"
 #include "proto/channel.h"
+#include "proto/clock.h"
 #include "proto/diag.h"
 #include "proto/privs.h"
 #include "proto/wire.h"
@@ -98,12 +100,11 @@ packet_send(struct reaper *r, enum wire_type type, const void *records, size_t c
 		die("send to the reaper");
 }
 
-/* One checked packet. Returns the number of records, 0 at the end. */
-static size_t
-packet_recv(struct reaper *r, enum wire_type type, void *records, size_t size)
+/* One checked packet of any type. False at the end. *view holds until the next. */
+static bool
+packet_any(struct reaper *r, struct wire_view *view)
 {
-	_Alignas(8) unsigned char packet[WIRE_PACKET_MAX];
-	struct wire_view view;
+	static _Alignas(8) unsigned char packet[WIRE_PACKET_MAX];
 	ssize_t n;
 
 	if (!readable(r->fd)) {
@@ -112,12 +113,26 @@ packet_recv(struct reaper *r, enum wire_type type, void *records, size_t size)
 	}
 	n = recv(r->fd, packet, sizeof(packet), 0);
 	if (n <= 0)
-		return 0;
-	if (wire_check(packet, (size_t)n, WIRE_R2B, r->seq_in++, &view) != WIRE_OK ||
-		view.type != type || view.count * wire_record_size(type) > size) {
-		printf("# expected %s, not %s\n", wire_type_name(type), wire_type_name(view.type));
+		return false;
+	if (wire_check(packet, (size_t)n, WIRE_R2B, r->seq_in++, view) != WIRE_OK) {
 		errno = EPROTO;
 		die("the reaper broke the protocol");
+	}
+	return true;
+}
+
+/* One packet of one type. Returns the number of records, 0 at the end. */
+static size_t
+packet_recv(struct reaper *r, enum wire_type type, void *records, size_t size)
+{
+	struct wire_view view;
+
+	if (!packet_any(r, &view))
+		return 0;
+	if (view.type != type || view.count * wire_record_size(type) > size) {
+		printf("# expected %s, not %s\n", wire_type_name(type), wire_type_name(view.type));
+		errno = EPROTO;
+		die("the reaper broke the order");
 	}
 	memcpy(records, view.records, view.count * wire_record_size(type));
 	return view.count;
@@ -736,6 +751,673 @@ test_half_closed(struct reaper *r)
 	pair_close(&q);
 }
 
+/* ---- samples --------------------------------------------------------------------------------- */
+
+static struct wire_sample
+sample_for(const struct wire_destroy *d)
+{
+	return (struct wire_sample){ .ghost = d->ghost, .cookie = d->cookie, .tuple = d->tuple };
+}
+
+static struct wire_sampled
+sample(struct reaper *r, const struct wire_destroy *d)
+{
+	struct wire_sample question = sample_for(d);
+	struct wire_sampled answer = { 0 };
+
+	packet_send(r, WIRE_B2R_SAMPLE, &question, 1);
+	if (packet_recv(r, WIRE_R2B_SAMPLED, &answer, sizeof(answer)) != 1)
+		die("the reaper ended");
+	return answer;
+}
+
+static void
+expect_sample(struct reaper *r, const struct wire_destroy *d, enum wire_found found, int error,
+	unsigned state, const char *what)
+{
+	struct wire_sampled got = sample(r, d);
+
+	ok(got.found == found && got.error == error && got.state == state &&
+			got.ghost == d->ghost && got.cookie == d->cookie && got.sampled_mono_ns > 0,
+		"sample of %s: found %u, error %d, state %s", what, got.found, got.error,
+		tcp_state_name(got.state));
+}
+
+/* An orphan with much more to send than its peer has room for. */
+static struct wire_destroy
+big_orphan_make(struct pair *p)
+{
+	struct wire_destroy d;
+	int size = 1 << 18;
+
+	*p = pair_make(IPV4);
+	must(setsockopt(p->client, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size)), "SO_SNDBUF");
+	fill(p->client);
+	d = request_for(p->client, TCP_STATE_FIN_WAIT1);
+	close(p->client);
+	p->client = -1;
+	return d;
+}
+
+static void
+read_some(int fd)
+{
+	char buf[65536];
+
+	must((int)recv(fd, buf, sizeof(buf), MSG_DONTWAIT), "recv");
+}
+
+/* Samples until the ghost has moved on from *before. */
+static struct wire_sampled
+sample_moved(struct reaper *r, const struct wire_destroy *d, const struct wire_progress *before)
+{
+	struct wire_sampled now;
+
+	do
+		now = sample(r, d);
+	while (now.found == WIRE_FOUND_ORPHAN && !wire_progress_made(before, &now.progress));
+	return now;
+}
+
+/* Samples until two in a row are the same: the peer's window is closed again. */
+static struct wire_sampled
+sample_still(struct reaper *r, const struct wire_destroy *d)
+{
+	struct wire_sampled before, now = sample(r, d);
+
+	do {
+		before = now;
+		now = sample(r, d);
+	} while (wire_progress_made(&before.progress, &now.progress) ||
+		 now.progress.timer != 4 /* zero window */);
+	return now;
+}
+
+static void
+test_sample_orphans(struct reaper *r)
+{
+	for (enum flavour f = IPV4; f < FLAVOURS; f++) {
+		struct pair p;
+		struct wire_destroy d = orphan_make(&p, f);
+		struct wire_sampled s = sample(r, &d);
+
+		ok(s.found == WIRE_FOUND_ORPHAN && s.state == TCP_STATE_FIN_WAIT1 && s.mini == 0 &&
+				s.progress.bytes_acked > 0 && s.progress.send_queue > 0 &&
+				s.progress.window_end >= s.progress.bytes_acked,
+			"sample of an orphan, %s: acked %llu, window end %llu, queue %u",
+			flavour_names[f], (unsigned long long)s.progress.bytes_acked,
+			(unsigned long long)s.progress.window_end, s.progress.send_queue);
+		ok(state_of(&d) == TCP_STATE_FIN_WAIT1, "sample of an orphan: untouched");
+		pair_close(&p);
+		expect_sample(r, &d, WIRE_FOUND_NOTHING, 0, 0, "what is gone");
+	}
+}
+
+static void
+test_sample_held(struct reaper *r)
+{
+	struct pair p = pair_make(IPV4);
+	struct wire_destroy c = request_for(p.client, TCP_STATE_FIN_WAIT1), s;
+	struct wire_destroy l = request_for(p.listener, TCP_STATE_FIN_WAIT1);
+
+	expect_sample(r, &c, WIRE_FOUND_HELD, 0, TCP_STATE_ESTABLISHED, "a living client");
+	expect_sample(r, &l, WIRE_FOUND_HELD, 0, TCP_STATE_LISTEN, "a listener");
+	ok(alive(&p), "sampled living pair: still talks");
+	shutdown(p.client, SHUT_WR);
+	readable(p.server);
+	expect_sample(r, &c, WIRE_FOUND_HELD, 0, state_of(&c), "a half-closed client");
+	pair_close(&p);
+
+	p = pair_queued(IPV4);
+	c = s = request_for(p.client, TCP_STATE_FIN_WAIT1);
+	s.tuple = reversed(&c.tuple);
+	s.cookie = far_end(&c.tuple).cookie;
+	expect_sample(r, &s, WIRE_FOUND_HELD, 0, TCP_STATE_ESTABLISHED, "an accept queue");
+	shutdown(p.client, SHUT_WR);
+	expect_sample(r, &s, WIRE_FOUND_HELD, 0, TCP_STATE_CLOSE_WAIT, "the same in CLOSE-WAIT");
+	p.server = must(accept4(p.listener, NULL, NULL, SOCK_CLOEXEC), "accept");
+	ok(one_way(p.server, p.client), "sampled accept queue: accepted afterwards, and talks");
+	pair_close(&p);
+}
+
+static struct wire_destroy
+mini_make(struct pair *p)
+{
+	struct wire_destroy d;
+
+	*p = pair_make(IPV4);
+	d = request_for(p->client, TCP_STATE_FIN_WAIT1);
+	close(p->client);
+	p->client = -1;
+	for (int i = 0; i < 10000 && state_of(&d) == TCP_STATE_FIN_WAIT1; i++)
+		continue;
+	return d;
+}
+
+static void
+test_sample_others(struct reaper *r)
+{
+	struct pair p;
+	struct wire_destroy d = mini_make(&p), lie;
+	struct wire_sampled s = sample(r, &d);
+
+	ok(s.found == WIRE_FOUND_ORPHAN && s.state == TCP_STATE_FIN_WAIT2 && s.mini == 1 &&
+			s.progress.timer == 3 && s.progress.bytes_acked == 0,
+		"sample of a mini-socket: found %u, state %s, mini %u", s.found,
+		tcp_state_name(s.state), s.mini);
+	pair_close(&p);
+	d = time_wait_make();
+	expect_sample(r, &d, WIRE_FOUND_TIME_WAIT, 0, TCP_STATE_TIME_WAIT, "TIME-WAIT");
+	d = orphan_make(&p, IPV4);
+	lie = d;
+	lie.cookie++;
+	expect_sample(r, &lie, WIRE_FOUND_NOTHING, 0, 0, "another cookie");
+	lie = d;
+	lie.tuple.dst_port++;
+	expect_sample(r, &lie, WIRE_FOUND_NOTHING, 0, 0, "another port");
+	lie = d;
+	lie.tuple.ifindex = if_nametoindex("lo");
+	expect_sample(r, &lie, WIRE_FOUND_FAILED, ESTALE, 0, "a device it is not bound to");
+	lie = d;
+	lie.tuple.netns++;
+	expect_sample(r, &lie, WIRE_FOUND_FAILED, EXDEV, 0, "another namespace");
+	pair_close(&p);
+}
+
+/* One packet in, one packet out, in its order, and behind what was asked before. */
+static void
+test_sample_batch(struct reaper *r)
+{
+	struct pair p, q;
+	struct wire_destroy first = orphan_make(&p, IPV4), second = orphan_make(&q, IPV4);
+	struct wire_sample questions[WIRE_BATCH_MAX];
+	struct wire_sampled answers[WIRE_BATCH_MAX];
+	struct wire_result_record result;
+	unsigned good = 0;
+
+	for (unsigned i = 0; i < WIRE_BATCH_MAX; i++) {
+		questions[i] = sample_for(i % 2 == 0 ? &first : &second);
+		questions[i].ghost = i;
+		questions[i].cookie += i % 4 == 3;
+	}
+	packet_send(r, WIRE_B2R_DESTROY, &first, 1);
+	packet_send(r, WIRE_B2R_SAMPLE, questions, WIRE_BATCH_MAX);
+	packet_recv(r, WIRE_R2B_RESULT, &result, sizeof(result));
+	if (packet_recv(r, WIRE_R2B_SAMPLED, answers, sizeof(answers)) != WIRE_BATCH_MAX)
+		die("not all samples answered");
+	for (unsigned i = 0; i < WIRE_BATCH_MAX; i++)
+		good += answers[i].ghost == i &&
+			answers[i].found == (i % 4 == 1 ? WIRE_FOUND_ORPHAN : WIRE_FOUND_NOTHING);
+	ok(good == WIRE_BATCH_MAX, "a batch of samples behind a destroy: %u as expected", good);
+	pair_close(&p);
+	pair_close(&q);
+}
+
+#define SAMPLE_PACKETS 300
+
+/* A flood is answered in its order, and costs nothing of the rate. */
+static void
+test_sample_flood(void)
+{
+	struct reaper r = reaper_ready("1", NULL);
+	struct wire_sample questions[WIRE_BATCH_MAX];
+	struct wire_sampled answers[WIRE_BATCH_MAX];
+	struct pair p;
+	struct wire_destroy d = orphan_make(&p, IPV4);
+	unsigned good = 0;
+
+	for (unsigned n = 0; n < SAMPLE_PACKETS; n++) {
+		for (unsigned i = 0; i < WIRE_BATCH_MAX; i++) {
+			questions[i] = sample_for(&d);
+			questions[i].ghost = n * WIRE_BATCH_MAX + i;
+		}
+		packet_send(&r, WIRE_B2R_SAMPLE, questions, WIRE_BATCH_MAX);
+	}
+	for (unsigned n = 0; n < SAMPLE_PACKETS; n++) {
+		size_t count = packet_recv(&r, WIRE_R2B_SAMPLED, answers, sizeof(answers));
+
+		for (unsigned i = 0; i < count; i++)
+			good += answers[i].ghost == n * WIRE_BATCH_MAX + i &&
+				answers[i].found == WIRE_FOUND_ORPHAN;
+	}
+	ok(good == SAMPLE_PACKETS * WIRE_BATCH_MAX, "a flood of samples: %u in their order", good);
+	expect(&r, &d, WIRE_RESULT_DESTROYED, 0, "a destroy behind it, at 1 per second");
+	pair_close(&p);
+	reaper_stop(&r, "a flood of samples");
+}
+
+/* ---- proved ---------------------------------------------------------------------------------- */
+
+static struct wire_destroy
+proved(const struct wire_destroy *d, const struct wire_sampled *seen)
+{
+	struct wire_destroy request = *d;
+
+	request.flags = WIRE_DESTROY_PROVED;
+	request.state = seen->state;
+	request.seen = seen->progress;
+	return request;
+}
+
+static void
+test_proved_still(struct reaper *r)
+{
+	for (enum flavour f = IPV4; f < FLAVOURS; f++) {
+		struct pair p;
+		struct wire_destroy d = orphan_make(&p, f), request;
+		struct wire_sampled seen = sample_still(r, &d);
+
+		request = proved(&d, &seen);
+		expect(r, &request, WIRE_RESULT_DESTROYED, 0, "proved, and nothing moved");
+		ok(state_of(&d) == 0 && drained_error(p.server) == ECONNRESET,
+			"proved, %s: gone, and the peer sees ECONNRESET", flavour_names[f]);
+		pair_close(&p);
+	}
+}
+
+static void
+test_proved_moved(struct reaper *r)
+{
+	struct pair p;
+	struct wire_destroy d = big_orphan_make(&p), request;
+	struct wire_sampled first = sample_still(r, &d), now;
+
+	read_some(p.server);
+	now = sample_moved(r, &d, &first.progress);
+	ok(now.found == WIRE_FOUND_ORPHAN && now.state == TCP_STATE_FIN_WAIT1,
+		"the peer read something: acked %llu, then %llu",
+		(unsigned long long)first.progress.bytes_acked,
+		(unsigned long long)now.progress.bytes_acked);
+	request = proved(&d, &first);
+	expect(r, &request, WIRE_RESULT_REFUSED_PROGRESS, 0, "proved, but the peer read something");
+	ok(state_of(&d) == TCP_STATE_FIN_WAIT1, "proved, but moved: untouched");
+	memset(&request.seen, 0, sizeof(request.seen));
+	expect(r, &request, WIRE_RESULT_REFUSED_PROGRESS, 0, "proved by nothing");
+	memset(&request.seen, 0xff, sizeof(request.seen));
+	request.seen.timer = 4;
+	expect(r, &request, WIRE_RESULT_FAILED, ESTALE, "proved by what cannot have been");
+	now = sample_still(r, &d);
+	request = proved(&d, &now);
+	expect(r, &request, WIRE_RESULT_DESTROYED, 0, "proved again, with a new sample");
+	pair_close(&p);
+}
+
+static void
+test_proved_other_state(struct reaper *r)
+{
+	struct pair p;
+	struct wire_destroy d = orphan_make(&p, IPV4), request;
+	struct wire_sampled seen = sample_still(r, &d);
+
+	request = proved(&d, &seen);
+	shutdown(p.server, SHUT_WR);
+	expect(r, &request, WIRE_RESULT_REFUSED_PROGRESS, 0, "proved in FIN-WAIT-1, now CLOSING");
+	ok(state_of(&d) == TCP_STATE_CLOSING, "proved in another state: untouched");
+	seen = sample(r, &d);
+	request = proved(&d, &seen);
+	expect(r, &request, WIRE_RESULT_DESTROYED, 0, "proved in CLOSING");
+	pair_close(&p);
+
+	d = mini_make(&p);
+	seen = sample(r, &d);
+	request = proved(&d, &seen);
+	request.seen.timer = 2;
+	expect(r, &request, WIRE_RESULT_REFUSED_PROGRESS, 0, "proved when it was a full socket");
+	request = proved(&d, &seen);
+	expect(r, &request, WIRE_RESULT_DESTROYED, 0, "proved as a mini-socket");
+	pair_close(&p);
+}
+
+static void
+test_proved_live(struct reaper *r)
+{
+	struct pair p = pair_make(IPV4);
+	struct wire_destroy d = request_for(p.client, TCP_STATE_FIN_WAIT1), request;
+	struct wire_sampled seen = sample(r, &d);
+	struct wire_result_record got = { 0 };
+
+	request = proved(&d, &seen);
+	expect(r, &request, WIRE_RESULT_REFUSED_LIVE, 0, "a living client, proved");
+	ok(alive(&p), "a living client, proved: still talks");
+	fill(p.client);
+	shutdown(p.client, SHUT_WR);
+	seen = sample_still(r, &d);
+	request = proved(&d, &seen);
+	packet_send(r, WIRE_B2R_DESTROY, &request, 1);
+	ping(r);
+	close(p.client);
+	p.client = -1;
+	packet_recv(r, WIRE_R2B_RESULT, &got, sizeof(got));
+	ok(seen.found == WIRE_FOUND_HELD && got.result == WIRE_RESULT_DESTROYED && got.tries > 1,
+		"proved before its close: %s at look %u", wire_result_name(got.result), got.tries);
+	pair_close(&p);
+}
+
+#define PROVED 256
+
+static int
+by_value(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+/* Reads PROVED results. Returns how many were destroyed, and their times from look to act. */
+static unsigned
+times_read(struct reaper *r, uint64_t ns[PROVED])
+{
+	struct wire_result_record results[WIRE_BATCH_MAX];
+	unsigned n = 0, destroyed = 0;
+
+	while (n < PROVED) {
+		size_t count = packet_recv(r, WIRE_R2B_RESULT, results, sizeof(results));
+
+		if (count == 0)
+			die("the reaper ended");
+		for (size_t i = 0; i < count; i++) {
+			destroyed += results[i].result == WIRE_RESULT_DESTROYED;
+			ns[n++] = results[i].look_to_act_ns;
+		}
+	}
+	qsort(ns, PROVED, sizeof(ns[0]), by_value);
+	return destroyed;
+}
+
+/* In full batches: one by one, each is acted upon at once. */
+static void
+test_proved_quick(struct reaper *r)
+{
+	static struct pair pairs[PROVED];
+	static struct wire_destroy requests[PROVED];
+	uint64_t ns[PROVED];
+	unsigned destroyed;
+
+	for (unsigned i = 0; i < PROVED; i++)
+		requests[i] = orphan_make(&pairs[i], IPV4);
+	for (unsigned i = 0; i < PROVED; i++) {
+		struct wire_sampled seen = sample_still(r, &requests[i]);
+
+		requests[i] = proved(&requests[i], &seen);
+	}
+	for (unsigned i = 0; i < PROVED; i += WIRE_BATCH_MAX)
+		packet_send(r, WIRE_B2R_DESTROY, &requests[i], WIRE_BATCH_MAX);
+	destroyed = times_read(r, ns);
+	ok(destroyed == PROVED && ns[PROVED * 99 / 100] < 100000,
+		"%u proved: look to act %llu ns, p99 %llu ns, at most %llu ns", destroyed,
+		(unsigned long long)ns[PROVED / 2], (unsigned long long)ns[PROVED * 99 / 100],
+		(unsigned long long)ns[PROVED - 1]);
+	for (unsigned i = 0; i < PROVED; i++)
+		pair_close(&pairs[i]);
+}
+
+/* ---- reconcile ------------------------------------------------------------------------------- */
+
+#define ORPHANS 600
+
+static struct {
+	struct wire_found_record records[2 * ORPHANS];
+	size_t count;
+	struct wire_found_end end;
+} found;
+
+static void
+reconcile_send(struct reaper *r, uint64_t round)
+{
+	struct wire_reconcile record = { round };
+
+	packet_send(r, WIRE_B2R_RECONCILE, &record, 1);
+}
+
+/* Reads FOUND records until their end. */
+static void
+found_read(struct reaper *r)
+{
+	struct wire_view view;
+
+	found.count = 0;
+	while (packet_any(r, &view) && view.type == WIRE_R2B_FOUND) {
+		if (found.count + view.count > 2 * ORPHANS)
+			die("too many orphans found");
+		memcpy(&found.records[found.count], view.records,
+			view.count * sizeof(found.records[0]));
+		found.count += view.count;
+	}
+	if (view.type != WIRE_R2B_FOUND_END)
+		die("no FOUND_END");
+	found.end = *(const struct wire_found_end *)view.records;
+}
+
+static unsigned
+found_times(const struct wire_destroy *d)
+{
+	unsigned n = 0;
+
+	for (size_t i = 0; i < found.count; i++)
+		n += found.records[i].cookie == d->cookie &&
+		     wire_tuple_equal(&found.records[i].tuple, &d->tuple);
+	return n;
+}
+
+static bool
+found_whole(uint64_t round, size_t count)
+{
+	return found.end.round == round && found.end.complete == 1 && found.end.error == 0 &&
+	       found.end.count == found.count && found.count == count && found.end.done_mono_ns > 0;
+}
+
+static struct pair ghosts[ORPHANS];
+static struct wire_destroy ghost_requests[ORPHANS];
+
+static void
+ghosts_make(void)
+{
+	for (unsigned i = 0; i < ORPHANS; i++) {
+		ghost_requests[i] = orphan_make(&ghosts[i], (enum flavour)(i % FLAVOURS));
+		close(ghosts[i].listener);
+		ghosts[i].listener = -1;
+	}
+}
+
+static unsigned
+ghosts_found(void)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < ORPHANS; i++)
+		n += found_times(&ghost_requests[i]) == 1;
+	return n;
+}
+
+/* What looks like a ghost to somebody who looks at the state only, or the inode only. */
+struct bystanders {
+	struct pair live, live6, half, queue;
+	int more[4]; /* clients until the accept queue is full */
+};
+
+static void
+bystanders_make(struct bystanders *b)
+{
+	struct sockaddr_storage ss;
+	socklen_t len = sizeof(ss);
+
+	b->live = pair_make(IPV4);
+	b->live6 = pair_make(IPV6);
+	b->half = pair_make(MAPPED);
+	fill(b->half.client);
+	shutdown(b->half.client, SHUT_WR);
+	b->queue = pair_queued(IPV4);
+	must(listen(b->queue.listener, 3), "listen");
+	must(getsockname(b->queue.listener, (struct sockaddr *)&ss, &len), "getsockname");
+	for (unsigned i = 0; i < 4; i++) {
+		b->more[i] = must(
+			socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), "socket");
+		(void)connect(b->more[i], (struct sockaddr *)&ss, len);
+	}
+	shutdown(b->more[0], SHUT_WR); /* in the queue, in CLOSE-WAIT */
+	time_wait_make();
+}
+
+static void
+bystanders_check(struct bystanders *b)
+{
+	int heard;
+
+	ok(alive(&b->live) && alive(&b->live6), "reconcile: the living still talk");
+	ok(one_way(b->half.server, b->half.client), "reconcile: the half-closed hears its peer");
+	b->queue.server = must(accept4(b->queue.listener, NULL, NULL, SOCK_CLOEXEC), "accept");
+	heard = must(accept4(b->queue.listener, NULL, NULL, SOCK_CLOEXEC), "accept");
+	ok(alive(&b->queue) && one_way(heard, b->more[0]),
+		"reconcile: the accept queue is accepted, and talks");
+	close(heard);
+	pair_close(&b->live);
+	pair_close(&b->live6);
+	pair_close(&b->half);
+	pair_close(&b->queue);
+	for (unsigned i = 0; i < 4; i++)
+		close(b->more[i]);
+}
+
+static void
+found_details(void)
+{
+	unsigned good = 0;
+
+	for (size_t i = 0; i < found.count; i++) {
+		const struct wire_found_record *f = &found.records[i];
+
+		good += f->mini == 1
+				? f->state == TCP_STATE_FIN_WAIT2 && f->progress.timer == 3
+				: f->state == TCP_STATE_FIN_WAIT1 && f->progress.send_queue > 0 &&
+					  f->progress.bytes_acked > 0;
+	}
+	ok(good == found.count, "reconcile: %u records with state and progress", good);
+}
+
+static void
+test_found(struct reaper *r)
+{
+	struct bystanders b;
+	struct wire_destroy mini;
+	struct wire_result_record result;
+	uint64_t asked_at;
+	struct pair p;
+	unsigned n;
+
+	reconcile_send(r, 1);
+	found_read(r);
+	ok(found_whole(1, 0), "reconcile: nothing in an empty namespace");
+	bystanders_make(&b);
+	reconcile_send(r, 2);
+	found_read(r);
+	ok(found_whole(2, 0), "reconcile: nothing among bystanders, %zu", found.count);
+	ghosts_make();
+	mini = mini_make(&p);
+	asked_at = clock_now().ns;
+	reconcile_send(r, UINT64_MAX);
+	found_read(r);
+	n = ghosts_found();
+	ok(found_whole(UINT64_MAX, ORPHANS + 1) && n == ORPHANS && found_times(&mini) == 1,
+		"reconcile: %u of %u orphans and a mini-socket, %zu in all, in %llu us", n, ORPHANS,
+		found.count, (unsigned long long)(found.end.done_mono_ns - asked_at) / 1000);
+	found_details();
+	packet_send(r, WIRE_B2R_DESTROY, &ghost_requests[0], 1);
+	reconcile_send(r, 4);
+	packet_recv(r, WIRE_R2B_RESULT, &result, sizeof(result));
+	found_read(r);
+	ok(result.result == WIRE_RESULT_DESTROYED && found_whole(4, ORPHANS) &&
+			found_times(&ghost_requests[0]) == 0,
+		"reconcile: what was destroyed before is not found");
+	bystanders_check(&b);
+	pair_close(&p);
+}
+
+/* FOUND records can be asked for as they are. */
+static void
+test_found_destroyed(struct reaper *r)
+{
+	unsigned total = 0, destroyed = 0;
+
+	/* A delayed acknowledgement is progress, too. */
+	for (unsigned i = 1; i < ORPHANS; i++)
+		sample_still(r, &ghost_requests[i]);
+	reconcile_send(r, 5);
+	found_read(r);
+	for (size_t i = 0; i < found.count; i++) {
+		const struct wire_found_record *f = &found.records[i];
+		struct wire_destroy d = { .cookie = f->cookie,
+			.tuple = f->tuple,
+			.states = TCP_STATES_ORPHAN,
+			.state = f->state,
+			.flags = WIRE_DESTROY_PROVED,
+			.seen = f->progress };
+
+		total++;
+		destroyed += ask(r, &d).result == WIRE_RESULT_DESTROYED;
+	}
+	ok(total == ORPHANS - 1 && destroyed == total, "reconcile: %u of %u found were destroyed",
+		destroyed, total);
+	for (unsigned i = 0; i < ORPHANS; i++)
+		pair_close(&ghosts[i]);
+}
+
+#define ROUNDS 12
+
+/* Ten a second at most; the rest wait for their turn, and what is behind them with them. What is to
+ * be looked at again does not. */
+static void
+test_reconcile_flood(struct reaper *r)
+{
+	struct pair p = pair_make(IPV4);
+	struct wire_destroy d = request_for(p.client, TCP_STATE_FIN_WAIT1);
+	uint64_t done[ROUNDS], result_at = 0;
+	struct wire_view view;
+	unsigned n = 0;
+
+	shutdown(p.client, SHUT_WR);
+	packet_send(r, WIRE_B2R_DESTROY, &d, 1);
+	for (unsigned i = 0; i < ROUNDS; i++)
+		reconcile_send(r, 100 + i);
+	while (n < ROUNDS && packet_any(r, &view)) {
+		const struct wire_found_end *end = view.records;
+		const struct wire_result_record *result = view.records;
+
+		if (view.type == WIRE_R2B_FOUND_END && end->round == 100 + n)
+			done[n++] = end->done_mono_ns;
+		else if (view.type == WIRE_R2B_RESULT)
+			result_at = result->done_mono_ns;
+	}
+	ping(r);
+	ok(n == ROUNDS && done[10] - done[0] >= 1000000000 && done[11] - done[1] >= 1000000000,
+		"a flood of %u rounds: all in order, ten in %llu ms", n,
+		(unsigned long long)(done[10] - done[0]) / 1000000);
+	ok(result_at > done[0] && result_at < done[ROUNDS - 1],
+		"a flood of rounds: a retry is not held up by it");
+	ok(one_way(p.server, p.client), "a flood of rounds: the half-closed hears its peer");
+	pair_close(&p);
+}
+
+static void
+test_reconcile(void)
+{
+	const struct rlimit many = { 4 * ORPHANS, 4 * ORPHANS };
+	int home = must(open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC), "open netns");
+	struct reaper r;
+
+	must(setrlimit(RLIMIT_NOFILE, &many), "RLIMIT_NOFILE");
+	must(unshare(CLONE_NEWNET), "unshare");
+	loopback_up();
+	r = reaper_ready("100000", NULL);
+	test_found(&r);
+	test_found_destroyed(&r);
+	reaper_stop(&r, "reconcile");
+	r = reaper_ready("100000", NULL);
+	test_reconcile_flood(&r);
+	reaper_stop(&r, "a flood of rounds");
+	must(setns(home, CLONE_NEWNET), "setns");
+	close(home);
+}
+
 /* ---- numbers --------------------------------------------------------------------------------- */
 
 struct tally {
@@ -908,6 +1590,12 @@ test_violations(void)
 		packet_send(&r, WIRE_B2R_DESTROY, &d, 1);
 		dies(&r, i == 0 ? "cookie ~0, which means any" : "cookie 0");
 	}
+	d.cookie = 1;
+	d.seen.bytes_acked = 1;
+	r = reaper_ready("10", NULL);
+	packet_send(&r, WIRE_B2R_DESTROY, &d, 1);
+	dies(&r, "a sample, but nothing proved");
+	memset(&d.seen, 0, sizeof(d.seen));
 	r = reaper_ready("10", NULL);
 	r.seq_out++;
 	packet_send(&r, WIRE_B2R_DESTROY, &d, 1);
@@ -917,6 +1605,27 @@ test_violations(void)
 	dies(&r, "a packet without a header");
 	ok(alive(&p), "the living pair named in all of them: still talks");
 	pair_close(&p);
+}
+
+static void
+test_sample_violations(void)
+{
+	const uint64_t cookies[] = { 0, UINT64_MAX };
+	struct wire_sample s = { .tuple.family = AF_INET };
+	struct reaper r = reaper_start("10", NULL);
+
+	reconcile_send(&r, 1);
+	dies(&r, "RECONCILE before HELLO");
+	r = reaper_start("10", NULL);
+	s.cookie = 1;
+	packet_send(&r, WIRE_B2R_SAMPLE, &s, 1);
+	dies(&r, "SAMPLE before HELLO");
+	for (size_t i = 0; i < 2; i++) {
+		s.cookie = cookies[i];
+		r = reaper_ready("10", NULL);
+		packet_send(&r, WIRE_B2R_SAMPLE, &s, 1);
+		dies(&r, i == 0 ? "SAMPLE of cookie 0" : "SAMPLE of cookie ~0, which means any");
+	}
 }
 
 static void
@@ -976,6 +1685,10 @@ test_unsupported(struct reaper *r)
 	expect(r, &d, WIRE_RESULT_UNSUPPORTED, 0,
 		"an orphan on a kernel that failed the self-test");
 	ok(state_of(&d) == TCP_STATE_FIN_WAIT1, "an orphan on such a kernel: untouched");
+	expect_sample(r, &d, WIRE_FOUND_ORPHAN, 0, TCP_STATE_FIN_WAIT1, "it, all the same");
+	reconcile_send(r, 1);
+	found_read(r);
+	ok(found_times(&d) == 1, "an orphan on such a kernel: found by reconcile");
 	pair_close(&p);
 	reaper_stop(r, "after that");
 }
@@ -991,6 +1704,15 @@ test_all(struct reaper *r)
 	test_silent_states(r);
 	test_time_wait(r);
 	test_wrong_claims(r);
+	test_sample_orphans(r);
+	test_sample_held(r);
+	test_sample_others(r);
+	test_sample_batch(r);
+	test_proved_still(r);
+	test_proved_moved(r);
+	test_proved_other_state(r);
+	test_proved_live(r);
+	test_proved_quick(r);
 	test_outrun(r);
 	test_half_closed(r);
 	test_batch(r);
@@ -999,6 +1721,8 @@ test_all(struct reaper *r)
 	reaper_stop(r, "after all that");
 	test_rate();
 	test_stop();
+	test_sample_flood();
+	test_reconcile();
 }
 
 int
@@ -1023,6 +1747,7 @@ main(int argc, char **argv)
 	else
 		test_unsupported(&r);
 	test_violations();
+	test_sample_violations();
 	test_fd_passing();
 	printf("1..%u\n", tests);
 	return failures == 0 ? 0 : 1;

@@ -26,8 +26,14 @@ def _checked(result, what):
 def own_namespaces():
     """Moves this process to a network of its own, where no stranger's socket is in reach, and to
     mounts of its own, which end with it."""
-    _checked(_libc.unshare(CLONE_NEWNET | CLONE_NEWNS), "unshare")
+    _checked(_libc.unshare(CLONE_NEWNS), "unshare")
     run("mount --make-rprivate /")
+    own_network()
+
+
+def own_network():
+    """Moves this process to a new network, in which there is no socket yet. /sys stays the old one's."""
+    _checked(_libc.unshare(CLONE_NEWNET), "unshare")
     run("ip link set lo up")
 
 

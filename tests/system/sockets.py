@@ -4,6 +4,7 @@
 import collections
 import socket
 import struct
+import threading
 
 from machine import TIMEOUT, eventually, in_netns
 
@@ -86,14 +87,14 @@ def pattern(length):
 class Listener:
     """A server in the test's own process. Its connections have a small window."""
 
-    def __init__(self, address="127.0.0.1", port=0, netns_of="self"):
+    def __init__(self, address="127.0.0.1", port=0, netns_of="self", backlog=64):
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         self.socket = in_netns(netns_of, lambda: socket.socket(family, socket.SOCK_STREAM))
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         self.socket.settimeout(TIMEOUT)
         self.socket.bind((address, port))
-        self.socket.listen(64)
+        self.socket.listen(backlog)
         self.address, self.port = self.socket.getsockname()[:2]
 
     def accept(self):
@@ -154,6 +155,17 @@ def connect(actor, listener, address=None, device=None, sndbuf=0, port=0, local=
     return Connection(actor, fd, listener.accept())
 
 
+def crowd(actor, count, written=0):
+    """Many connections of one actor. Written: bytes on each that its peer is left to read."""
+    listener = Listener(backlog=count)
+    first = actor.crowd(listener.address, listener.port, count, written)
+    connections = [Connection(actor, first + i, listener.accept()) for i in range(count)]
+    for connection in connections:  # the accept queue is first in, first out
+        assert connection.peer.getpeername()[1] == connection.lport
+        connection.sent = written
+    return connections
+
+
 _exchanges = iter(range(1 << 30))
 
 
@@ -163,6 +175,30 @@ def exchange(actor, fd, peer):
     assert actor.read(fd, len(ping)) == ping
     actor.send(fd, pong)
     assert receive(peer, len(pong)) == pong.encode()
+
+
+class SlowReader(threading.Thread):
+    """Reads a little from a connection's peer, steadily, until it is told to stop."""
+
+    def __init__(self, connection, piece=1024, pause=0.1):
+        super().__init__(daemon=True)
+        self.connection, self.piece, self.pause = connection, piece, pause
+        self.data, self.error, self._stop_order = b"", None, threading.Event()
+        self.start()
+
+    def run(self):
+        try:
+            while not self._stop_order.wait(self.pause):
+                self.data += receive(self.connection.peer, self.piece)
+        except OSError as error:
+            self.error = error
+
+    def stop(self):
+        """Stops for good; returns what has been read."""
+        self._stop_order.set()
+        self.join()
+        assert self.error is None, f"after {len(self.data)} bytes: {self.error}"
+        return self.data
 
 
 def receive(sock, length):

@@ -25,19 +25,24 @@ def assert_every_byte_arrives(service, connection):
     connection.assert_delivered(start)
 
 
-@pytest.mark.parametrize("status, rule", [(0, "finished"), (3, "stopped")])
-def test_exit(service, victim, slow, status, rule):
-    victim.die("exit", status)
-    assert service.reported(slow)["rule.name"] == rule
+def test_exit_0(service, victim, slow):
+    victim.die("exit", 0)
+    assert service.reported(slow)["rule.name"] == "finished"
     assert_every_byte_arrives(service, slow)
+
+
+def test_exit_3(service, victim, slow):
+    """Gone within the grace of its rule, it needs no record."""
+    victim.die("exit", 3)
+    assert_every_byte_arrives(service, slow)
+    assert not service.mentions(slow)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_asked_to_stop(service, victim, slow, number):
-    """Until the proof of being stuck exists, a rule that requires it only reports."""
     victim.kill(number)
-    assert service.reported(slow)["rule.name"] == "stopped"
     assert_every_byte_arrives(service, slow)
+    assert not service.mentions(slow)
 
 
 def test_closed_before_the_kill(service, victim, slow):

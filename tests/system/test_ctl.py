@@ -134,7 +134,7 @@ def test_scan_says_what_the_policy_would_do(world, orphans, policy):
         # Nobody has seen these deaths; without proof nothing is destroyed.
         assert (row["rule.name"], row["eghostbuster.verdict"], row["event.reason"]) == \
             (("last", "ignore", "owner-unknown") if kind == "last-ack" else
-             ("others", "report", "unproved"))
+             ("others", "wait", "proof"))
 
 
 def test_scan_tells_an_age_only_where_it_is_known(world, orphans, policy):
@@ -220,9 +220,12 @@ def test_status(service, victim):
     status = json.loads(ended.stdout)
     assert (status["ready"], status["mode"]) == (True, "enforce")
     assert status["rules"] == RULES.count("[rule ")
-    assert status["since_start"]["ghosts"] == status["since_start"]["destroyed"] == 1
+    assert status["since_start"]["destroyed"] == 1
     assert status["since_start"]["failed"] == status["since_start"]["refused"] == 0
-    assert set(status["pending"].values()) == set(status["lost"].values()) == {0}
+    pending = status["pending"]
+    pending.pop("left_alone")  # whatever died elsewhere on this machine
+    assert set(pending.values()) == {0}
+    assert set(status["lost"].values()) == {0}
     assert status["audit_log"]["path"] == str(service.log_path)
     assert status["audit_log"]["sequence"] == service.audit.read()[-1]["event.sequence"]
 

@@ -52,7 +52,7 @@ def test_stop_in_a_storm(service, victim, crowd):
     assert len(decided) == MANY
     stop = service.audit.records[-1]
     assert stop["event.action"] == "stop"
-    assert stop["eghostbuster.count.ghosts"] == MANY
+    assert stop["eghostbuster.count.destroyed"] == MANY
     assert stop["eghostbuster.count.unanswered"] == stop["eghostbuster.count.unsent"] == 0
     assert not sockets.orphans()
     bystander.exchange()

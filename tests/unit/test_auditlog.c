@@ -427,29 +427,59 @@ test_rotation_to_a_torn_file(void **state)
 	assert_int_equal(stderr_count("ends in the middle of a record"), 1);
 }
 
+/* The number the next descriptor would get: grows when one is lost. */
+static int
+next_fd(void)
+{
+	int fd = dup(dir);
+
+	close(fd);
+	return fd;
+}
+
+static void
+test_many_rotations(void **state)
+{
+	int before = next_fd();
+
+	(void)state;
+	for (unsigned i = 0; i < 50; i++) {
+		assert_int_equal(rename(path, other), 0);
+		file_write(path, "");
+		assert_true(auditlog_reopen(&audit));
+	}
+	assert_int_equal(next_fd(), before);
+	assert_true(file_holds(path, 100, 100));
+	assert_true(file_holds(other, 98, 99));
+}
+
 /* The signal without a rotation. */
 static void
 test_same_file(void **state)
 {
+	int before = next_fd();
+
 	(void)state;
 	records_add(1);
 	for (unsigned i = 0; i < 100; i++)
 		assert_true(auditlog_reopen(&audit));
 	assert_true(auditlog_flush(&audit));
 	assert_true(file_holds(path, 1, 1));
-	assert_true(file_open(path) < 20); /* no descriptor was lost on the way */
+	assert_int_equal(next_fd(), before);
 }
 
 static void
 refused_expect(void)
 {
 	struct stat before, after;
+	int fd_before = next_fd();
 
 	records_add(1);
 	assert_int_equal(fstat(audit.fd, &before), 0);
 	assert_false(auditlog_reopen(&audit));
 	assert_int_equal(fstat(audit.fd, &after), 0);
 	assert_int_equal(before.st_ino, after.st_ino);
+	assert_int_equal(next_fd(), fd_before);
 	assert_true(auditlog_flush(&audit));
 	assert_int_equal(stderr_count("records go on to the file"), 1);
 	assert_true(file_holds(other, 1, 1));
@@ -568,6 +598,7 @@ main(void)
 		WITH_FILE(test_whole_line),
 		WITH_FILE(test_rotation),
 		WITH_FILE(test_rotation_to_a_torn_file),
+		WITH_FILE(test_many_rotations),
 		WITH_FILE(test_same_file),
 		WITH_FILE(test_symlink_refused),
 		WITH_FILE(test_symlink_to_itself_refused),

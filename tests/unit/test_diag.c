@@ -59,6 +59,23 @@ test_exact_look(void **state)
 	assert_memory_equal(r.body.id.idiag_dst, tuple_v4.dst, 16);
 }
 
+/* A look that a proof compares: the same, and tcp_info with it. */
+static void
+test_exact_info(void **state)
+{
+	struct request plain, r;
+
+	(void)state;
+	assert_int_equal(diag_exact(&plain, SOCK_DIAG_BY_FAMILY, 7, COOKIE, &tuple_v4), sizeof(r));
+	assert_int_equal(plain.body.idiag_ext, 0);
+	assert_int_equal(diag_exact_info(&r, 7, COOKIE, &tuple_v4), sizeof(r));
+	assert_int_equal(r.body.idiag_ext, 1 << (INET_DIAG_INFO - 1));
+	r.body.idiag_ext = 0;
+	assert_memory_equal(&r, &plain, sizeof(r));
+	assert_int_equal(diag_exact_info(&r, 7, 0, &tuple_v4), 0);
+	assert_int_equal(diag_exact_info(&r, 7, UINT64_MAX, &tuple_v4), 0);
+}
+
 /* A SOCK_DESTROY must never be a dump, and always be acknowledged. */
 static void
 test_exact_destroy(void **state)
@@ -195,7 +212,16 @@ answer_full(struct answer *a)
 		struct nlattr head;
 		char name[8];
 	} ulp = { { 4 + 6, INET_ULP_INFO_NAME }, "mptcp" };
-	struct tcp_info info = { .tcpi_unacked = 3, .tcpi_last_ack_recv = 1234 };
+	struct tcp_info info = {
+		.tcpi_retransmits = 4,
+		.tcpi_probes = 5,
+		.tcpi_backoff = 6,
+		.tcpi_unacked = 3,
+		.tcpi_last_ack_recv = 1234,
+		.tcpi_notsent_bytes = 600,
+		.tcpi_bytes_acked = 0x123456789aull,
+		.tcpi_snd_wnd = 65535,
+	};
 
 	answer_begin(a);
 	answer_attribute(a, INET_DIAG_SHUTDOWN, "\3", 1);
@@ -222,7 +248,7 @@ test_parse_bare(void **state)
 	assert_int_equal(row.state, TCP_STATE_FIN_WAIT1);
 	assert_int_equal(row.timer, 4);
 	assert_int_equal(row.retrans, 2);
-	assert_false(row.has_shutdown || row.has_info || row.mptcp);
+	assert_false(row.has_shutdown || row.has_info || row.has_window || row.mptcp);
 }
 
 static void
@@ -238,20 +264,46 @@ test_parse_attributes(void **state)
 	assert_int_equal(row.shutdown, 3);
 	assert_int_equal(row.unacked, 3);
 	assert_int_equal(row.last_ack_ms, 1234);
+	assert_int_equal(row.retransmits, 4);
+	assert_int_equal(row.probes, 5);
+	assert_int_equal(row.backoff, 6);
+	assert_int_equal(row.notsent, 600);
+	assert_true(row.has_window && row.bytes_acked == 0x123456789aull);
+	assert_int_equal(row.send_window, 65535);
 }
 
+#define INFO_END(f) (offsetof(struct tcp_info, f) + sizeof(((struct tcp_info *)0)->f))
+
+/* A tcp_info of every length, all ones: a field is there whole or not at all, and what lies behind
+ * the kernel's end is not read. Newer kernels send more than this header knows. */
 static void
-test_parse_old_info(void **state)
+test_parse_info_lengths(void **state)
 {
-	struct tcp_info info = { .tcpi_unacked = 3 };
-	struct answer a;
-	struct diag_row row;
+	uint8_t ones[sizeof(struct tcp_info) + 64];
 
 	(void)state;
-	answer_begin(&a);
-	answer_attribute(&a, INET_DIAG_INFO, &info, offsetof(struct tcp_info, tcpi_last_ack_recv));
-	assert_true(parse(&a, &row));
-	assert_false(row.has_info);
+	memset(ones, 0xff, sizeof(ones));
+	for (size_t len = 0; len <= sizeof(ones); len++) {
+		bool info = len >= INFO_END(tcpi_last_ack_recv);
+		bool notsent = len >= INFO_END(tcpi_notsent_bytes);
+		bool window = len >= INFO_END(tcpi_snd_wnd);
+		struct answer a;
+		struct diag_row row;
+
+		answer_begin(&a);
+		answer_attribute(&a, INET_DIAG_INFO, ones, len);
+		assert_true(parse(&a, &row));
+		assert_int_equal(row.has_info, info);
+		assert_int_equal(row.unacked, info ? UINT32_MAX : 0);
+		assert_int_equal(row.last_ack_ms, info ? UINT32_MAX : 0);
+		assert_int_equal(row.retransmits, info ? UINT8_MAX : 0);
+		assert_int_equal(row.probes, info ? UINT8_MAX : 0);
+		assert_int_equal(row.backoff, info ? UINT8_MAX : 0);
+		assert_int_equal(row.notsent, notsent ? UINT32_MAX : 0);
+		assert_int_equal(row.has_window, window);
+		assert_true(row.bytes_acked == (window ? UINT64_MAX : 0));
+		assert_int_equal(row.send_window, window ? UINT32_MAX : 0);
+	}
 }
 
 static void
@@ -369,13 +421,14 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_exact_look),
+		cmocka_unit_test(test_exact_info),
 		cmocka_unit_test(test_exact_destroy),
 		cmocka_unit_test(test_exact_refuses),
 		cmocka_unit_test(test_exact_half_nocookie),
 		cmocka_unit_test(test_dump),
 		cmocka_unit_test(test_parse_bare),
 		cmocka_unit_test(test_parse_attributes),
-		cmocka_unit_test(test_parse_old_info),
+		cmocka_unit_test(test_parse_info_lengths),
 		cmocka_unit_test(test_parse_other_ulp),
 		cmocka_unit_test(test_parse_truncated),
 		cmocka_unit_test(test_parse_broken_attributes),

@@ -1,291 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* clang-format off */
-/* links: broker/engine.c broker/ghosts.c broker/auditlog.c broker/record.c broker/json.c broker/policy.c broker/exitclass.c broker/say.c proto/channel.c proto/wire.c proto/log.c | pkg: nettle */
+/* links: broker/engine.c broker/decide.c broker/requests.c broker/results.c broker/adopt.c broker/proof.c broker/breaker.c broker/ghosts.c broker/auditlog.c broker/record.c broker/json.c broker/policy.c broker/exitclass.c broker/say.c proto/channel.c proto/wire.c proto/log.c | pkg: nettle */
 /* clang-format on */
 #include "tests/unit/unit.h"
 
-#include <fcntl.h>
-#include <sys/socket.h>
-#include <sys/syscall.h>
-
-#include "broker/engine.h"
 #include "broker/say.h"
-#include "tests/unit/ghosts_free.h"
-
-/* The test plays tracker, reaper and clock. The log is a file in memory, read as it grows. */
-
-#define NETNS	   4026531840u
-#define START	   (1000 * NS_PER_S)
-#define GHOSTS_TOP 200000u /* numbers of ghosts that a test may come to */
-
-static struct engine engine;
-static struct policy policy;
-static struct auditlog audit;
-static struct channel to_reaper, reaper;
-static int log_file = -1, log_full = -1;
-static mono_ns now;
-
-/* ---- what the log says ---- */
-
-/* Counted line by line, as far as the file has been read. */
-static struct {
-	off_t read;
-	uint64_t sequence;
-	unsigned exits, lost;
-	unsigned decided[GHOSTS_TOP]; /* decide records of that ghost with verdict destroy */
-	unsigned left[GHOSTS_TOP];    /* ... with another */
-	unsigned results[GHOSTS_TOP]; /* destroy records */
-	unsigned observed;
-	char last[RECORD_MAX]; /* line */
-} seen;
-
-static uint64_t
-number_behind(const char *line, const char *name)
-{
-	const char *p = strstr(line, name);
-
-	assert_non_null(p);
-	return strtoull(p + strlen(name), NULL, 10);
-}
-
-static void
-line_count(const char *line)
-{
-	bool decide = strstr(line, "\"event.action\":\"decide\"") != NULL;
-	bool result = strstr(line, "\"event.action\":\"destroy\"") != NULL;
-	bool destroy = strstr(line, "\"eghostbuster.verdict\":\"destroy\"") != NULL;
-	uint64_t id = decide || result ? number_behind(line, "\"eghostbuster.ghost\":") : 0;
-
-	assert_int_equal(number_behind(line, "\"event.sequence\":"), ++seen.sequence);
-	assert_memory_equal(line, "{\"@timestamp\":\"2", 16);
-	assert_int_equal(line[strlen(line) - 1], '}');
-	assert_true(id < GHOSTS_TOP);
-	seen.exits += strstr(line, "\"event.action\":\"exit\"") != NULL;
-	seen.lost += strstr(line, "\"event.action\":\"lost\"") != NULL;
-	seen.decided[id] += decide && destroy;
-	seen.left[id] += decide && !destroy;
-	seen.results[id] += result;
-	seen.observed += strstr(line, "\"eghostbuster.result\":\"observed\"") != NULL;
-	assert_true(strlen(line) < sizeof(seen.last));
-	memcpy(seen.last, line, strlen(line) + 1);
-}
-
-static void
-log_read(void)
-{
-	static char text[1 << 16];
-	char *line, *eol;
-	ssize_t n;
-
-	while ((n = pread(log_file, text, sizeof(text) - 1, seen.read)) > 0) {
-		text[n] = '\0';
-		for (line = text; (eol = strchr(line, '\n')) != NULL; line = eol + 1) {
-			*eol = '\0';
-			line_count(line);
-		}
-		if (line == text)
-			return; /* a part of a line */
-		seen.read += line - text;
-	}
-}
-
-static void
-last_has(const char *part)
-{
-	log_read();
-	if (strstr(seen.last, part) == NULL)
-		fail_msg("no %s in %s", part, seen.last);
-}
-
-/* ---- the moment a request leaves ---- */
-
-static unsigned requested[GHOSTS_TOP]; /* times that ghost was */
-static unsigned packets;
-
-/* In place of the C library's: whatever leaves for the reaper must be in the file by now (I3). */
-ssize_t
-sendmsg(int fd, const struct msghdr *msg, int flags)
-{
-	const struct wire_header *header = msg->msg_iov[0].iov_base;
-	const struct wire_destroy *requests = msg->msg_iov[1].iov_base;
-	ssize_t n = syscall(SYS_sendmsg, fd, msg, flags);
-
-	if (n < 0 || header->type != WIRE_B2R_DESTROY)
-		return n;
-	packets++;
-	log_read();
-	for (size_t i = 0; i < msg->msg_iov[1].iov_len / sizeof(requests[0]); i++) {
-		uint64_t id = requests[i].ghost;
-
-		assert_true(id < GHOSTS_TOP);
-		requested[id]++;
-		assert_true(seen.decided[id] >= 1);
-	}
-	return n;
-}
-
-/* ---- the stage ---- */
-
-static int
-setup(void **state)
-{
-	int ends[2];
-
-	(void)state;
-	log_file = memfd_create("audit.jsonl", MFD_CLOEXEC);
-	log_full = open("/dev/full", O_RDWR | O_CLOEXEC);
-	if (log_file < 0 || log_full < 0 || fcntl(log_file, F_SETFL, O_APPEND) < 0 ||
-		stderr_keep() < 0 ||
-		socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends) < 0)
-		return -1;
-	channel_open(&to_reaper, ends[0], "reaper", WIRE_R2B);
-	channel_open(&reaper, ends[1], "broker", WIRE_B2R);
-	policy_default(&policy);
-	auditlog_open(&audit, dup(log_file), -1, "/log/audit.jsonl");
-	engine_init(&engine, &policy, &audit, &to_reaper, "boot");
-	engine.netns = NETNS;
-	now.ns = START;
-	memset(&seen, 0, sizeof(seen));
-	memset(requested, 0, sizeof(requested));
-	packets = 0;
-	return 0;
-}
-
-static int
-teardown(void **state)
-{
-	(void)state;
-	stderr_give_back();
-	ghosts_free(&engine.ghosts);
-	free(audit.buffer);
-	close(audit.fd);
-	close(log_file);
-	close(log_full);
-	close(to_reaper.fd);
-	return reaper.fd < 0 ? 0 : close(reaper.fd);
-}
-
-static void
-log_breaks(void)
-{
-	assert_true(dup2(log_full, audit.fd) >= 0);
-}
-
-static void
-log_works(void)
-{
-	assert_true(dup2(log_file, audit.fd) >= 0);
-}
-
-static struct wire_orphan
-orphan_of(uint32_t tgid, uint64_t cookie)
-{
-	return (struct wire_orphan){ .owner = { .start_boottime = 5,
-					     .tgid = tgid,
-					     .uid = 33,
-					     .exit_code = 9,
-					     .comm = "nginx",
-					     .unit = "nginx.service" },
-		.tuple = { .family = AF_INET,
-			.src_port = 80,
-			.dst_port = 4711,
-			.netns = NETNS,
-			.src = { 127, 0, 0, 1 },
-			.dst = { 127, 0, 0, 2 } },
-		.cookie = cookie,
-		.born_mono_ns = now.ns,
-		.send_queue = 100,
-		.state = TCP_STATE_FIN_WAIT1 };
-}
-
-static void
-orphan_in(const struct wire_orphan *orphan)
-{
-	engine_orphans(&engine, orphan, 1, now);
-}
-
-/* Left by a process that was killed: the built-in policy requests it at once. */
-static void
-killed_in(uint32_t tgid, uint64_t cookie)
-{
-	const struct wire_orphan orphan = orphan_of(tgid, cookie);
-
-	orphan_in(&orphan);
-}
-
-/* Left by a process that was asked to stop, under a rule with a grace of 30 s. */
-static void
-stopped_in(uint32_t tgid, uint64_t cookie)
-{
-	struct wire_orphan orphan = orphan_of(tgid, cookie);
-
-	policy.rules[1].exits = EXIT_BIT(EXIT_TERM);
-	policy.rules[1].require = REQUIRE_NONE;
-	orphan.owner.exit_code = 15;
-	orphan_in(&orphan);
-}
-
-static struct wire_destroy requests[GHOSTS_TOP];
-
-/* What the reaper can read now. Returns how many requests. */
-static size_t
-reaper_reads(void)
-{
-	struct wire_view view;
-	size_t n = 0;
-
-	while (channel_recv(&reaper, &view) == CHANNEL_MESSAGE) {
-		assert_int_equal(view.type, WIRE_B2R_DESTROY);
-		memcpy(&requests[n], view.records, view.count * sizeof(requests[0]));
-		n += view.count;
-	}
-	return n;
-}
-
-static struct wire_result_record
-result_of(const struct wire_destroy *request, enum wire_result result)
-{
-	bool destroyed = result == WIRE_RESULT_DESTROYED;
-
-	return (struct wire_result_record){ .ghost = request->ghost,
-		.cookie = request->cookie,
-		.done_mono_ns = now.ns,
-		.look_to_act_ns = destroyed ? 5 : 0,
-		.tries = 1,
-		.result = (uint8_t)result,
-		.state = TCP_STATE_FIN_WAIT1,
-		.peer_notice = destroyed ? WIRE_NOTICE_RST : WIRE_NOTICE_NONE };
-}
-
-static void
-reaper_answers(const struct wire_destroy *request, enum wire_result result)
-{
-	const struct wire_result_record record = result_of(request, result);
-
-	engine_results(&engine, &record, 1, now);
-}
-
-static bool
-turn(void)
-{
-	bool full = engine_turn(&engine, now);
-
-	log_read();
-	return full;
-}
-
-/* Turns until the channel has had room for all. Returns how many requests the reaper has read. */
-static size_t
-all_sent(void)
-{
-	size_t n = 0;
-
-	for (bool full = true; full;) {
-		full = turn();
-		n += reaper_reads();
-	}
-	return n;
-}
+#include "tests/unit/engine_stage.h"
 
 /* ---- one ghost ---- */
 
@@ -346,18 +66,20 @@ test_each_result(void **state)
 	static const struct {
 		enum wire_result result;
 		int32_t error;
+		bool left; /* alone: remembered, and decided anew when a reconcile finds it */
 		const char *want;
 	} cases[] = {
-		{ WIRE_RESULT_DESTROYED, 0, "\"event.outcome\":\"success\"" },
-		{ WIRE_RESULT_GONE, 0, "\"event.outcome\":\"success\"" },
-		{ WIRE_RESULT_REFUSED_LIVE, 0, "\"event.outcome\":\"failure\"" },
-		{ WIRE_RESULT_REFUSED_PROGRESS, 0, "\"event.outcome\":\"failure\"" },
-		{ WIRE_RESULT_OTHER_NETNS, 0, "\"event.outcome\":\"failure\"" },
-		{ WIRE_RESULT_UNSUPPORTED, 0, "\"event.outcome\":\"failure\"" },
-		{ WIRE_RESULT_FAILED, EPERM, "\"event.outcome\":\"failure\"" },
-		{ WIRE_RESULT_FAILED, ENOENT, "\"event.outcome\":\"unknown\"" },
-		{ WIRE_RESULT_FAILED, 9999, "\"error.code\":\"9999\"" },
+		{ WIRE_RESULT_DESTROYED, 0, false, "\"event.outcome\":\"success\"" },
+		{ WIRE_RESULT_GONE, 0, false, "\"event.outcome\":\"success\"" },
+		{ WIRE_RESULT_REFUSED_LIVE, 0, true, "\"event.outcome\":\"failure\"" },
+		{ WIRE_RESULT_REFUSED_PROGRESS, 0, true, "\"event.outcome\":\"failure\"" },
+		{ WIRE_RESULT_OTHER_NETNS, 0, true, "\"event.outcome\":\"failure\"" },
+		{ WIRE_RESULT_UNSUPPORTED, 0, true, "\"event.outcome\":\"failure\"" },
+		{ WIRE_RESULT_FAILED, EPERM, true, "\"event.outcome\":\"failure\"" },
+		{ WIRE_RESULT_FAILED, ENOENT, false, "\"event.outcome\":\"unknown\"" },
+		{ WIRE_RESULT_FAILED, 9999, true, "\"error.code\":\"9999\"" },
 	};
+	unsigned left = 0;
 	char name[64];
 
 	(void)state;
@@ -375,7 +97,10 @@ test_each_result(void **state)
 		snprintf(name, sizeof(name), "\"eghostbuster.result\":\"%s\"",
 			wire_result_name(cases[i].result));
 		last_has(name);
-		assert_int_equal(engine.ghosts.total, 0);
+		left += cases[i].left;
+		assert_int_equal(in_hand(), 0);
+		assert_int_equal(engine.ghosts.total, left);
+		assert_true(!cases[i].left || ghosts_find(&engine.ghosts, i + 1)->again);
 	}
 	assert_true(engine.counts.destroyed == 1 && engine.counts.gone == 1);
 	assert_true(engine.counts.refused == 3 && engine.counts.failed == 4);
@@ -404,11 +129,15 @@ static void
 left_expect(const struct wire_orphan *orphan, const char *reason)
 {
 	char want[64];
+	const struct ghost *ghost;
 
 	orphan_in(orphan);
 	turn();
 	assert_int_equal(reaper_reads(), 0);
-	assert_int_equal(engine.ghosts.total, 0);
+	assert_int_equal(in_hand(), 0);
+	ghost = ghosts_find(&engine.ghosts, orphan->cookie);
+	assert_non_null(ghost); /* remembered, and not to be decided anew when it is found */
+	assert_true(ghost->phase == GHOST_LEFT && !ghost->again);
 	snprintf(want, sizeof(want), "\"event.action\":\"decide\",\"event.reason\":\"%s\"", reason);
 	last_has(want);
 }
@@ -422,8 +151,9 @@ test_left_alone(void **state)
 	orphan.owner.exit_code = 0;
 	left_expect(&orphan, "owner-finished");
 	orphan = orphan_of(2, 2);
+	policy.rules[1].action = ACTION_REPORT;
 	orphan.owner.exit_code = 15;
-	left_expect(&orphan, "unproved");
+	left_expect(&orphan, "owner-terminated");
 	orphan = orphan_of(3, 3);
 	orphan.flags = WIRE_ORPHAN_CLOSED; /* and its owner killed */
 	left_expect(&orphan, "owner-closed");
@@ -479,7 +209,8 @@ test_observe(void **state)
 	assert_int_equal(reaper_reads(), 0);
 	assert_int_equal(seen.observed, 200);
 	assert_int_equal(engine.counts.observed, 200);
-	assert_int_equal(engine.ghosts.total, 0);
+	assert_int_equal(in_hand(), 0);
+	assert_int_equal(engine.ghosts.total, 200); /* a reconcile does not observe them again */
 	last_has("\"event.outcome\":\"unknown\",\"eghostbuster.ghost\":200,\"eghostbuster.result\":"
 		 "\"observed\"}");
 	for (uint64_t i = 1; i <= 200; i++)
@@ -580,14 +311,6 @@ test_repeated_cookie(void **state)
 	turn();
 	assert_int_equal(reaper_reads(), 1);
 	assert_int_equal(requests[0].ghost, 2);
-}
-
-static void
-lost_in(uint64_t orphans, uint64_t exits, uint64_t stamps)
-{
-	const struct wire_lost lost = { orphans, exits, stamps };
-
-	engine_lost(&engine, &lost);
 }
 
 /* A record a second at most, with the newest counts; what is left over at the stop. */
@@ -787,7 +510,7 @@ test_refused_rate_and_a_new_policy(void **state)
 	turn();
 	assert_int_equal(reaper_reads(), 0);
 	assert_int_equal(seen.left[1], 1);
-	assert_int_equal(engine.ghosts.total, 0);
+	assert_int_equal(in_hand(), 0);
 }
 
 /* ---- the log cannot be written ---- */
@@ -856,7 +579,7 @@ test_observe_while_the_log_is_broken(void **state)
 	turn();
 	assert_int_equal(packets, 0);
 	assert_int_equal(seen.observed, 1);
-	assert_int_equal(engine.ghosts.total, 0);
+	assert_int_equal(in_hand(), 0);
 }
 
 /* ---- the reaper's channel ---- */
@@ -915,10 +638,7 @@ twice_answered(void *arg)
 static void
 fatal_expect(void (*act)(void *))
 {
-	char said[8192];
-
-	assert_int_equal(child_run(act, NULL, said, sizeof(said)), 1);
-	assert_non_null(strstr(said, " broke the protocol: "));
+	protocol_expect(act, NULL, "reaper");
 }
 
 static void
@@ -1021,24 +741,167 @@ test_full_table(void **state)
 	assert_true(engine_full(&engine));
 }
 
+/* So many more ghosts, as far as they get without an answer. */
+static void
+table_fill(unsigned killed)
+{
+	for (uint64_t i = 0; i < killed; i++)
+		killed_in(812, 1000000 + i);
+	turn();
+	reaper_hears();
+	assert_int_equal(engine.ghosts.counts[GHOST_FRESH], 0);
+}
+
+static void
+evicted_expect(uint64_t cookie, uint64_t count)
+{
+	static uint64_t next = 1;
+
+	assert_non_null(ghosts_find(&engine.ghosts, cookie));
+	assert_false(engine_full(&engine));
+	killed_in(812, 5000000 + next++);
+	assert_null(ghosts_find(&engine.ghosts, cookie));
+	assert_int_equal(engine.counts.evicted, count);
+	assert_int_equal(engine.ghosts.total, GHOSTS_MAX);
+	table_consistent();
+}
+
+/* What nothing is proved of makes room: left alone, held, to be sampled, waiting; oldest first. */
+static void
+test_eviction(void **state)
+{
+	struct wire_orphan orphan = orphan_of(814, 1);
+	unsigned sent, decided;
+	uint64_t in_ns;
+
+	(void)state;
+	policy.rules[2].action = ACTION_DESTROY;
+	policy.rules[2].require = REQUIRE_STUCK;
+	policy.rules[1].require = REQUIRE_NONE;
+	asked_in(813, 11); /* waits */
+	asked_in(813, 12);
+	turn();
+	orphan.owner.exit_code = 11;
+	memcpy(orphan.owner.unit, "other.service", 14);
+	policy.unit_limit = (struct rate){ 1, 3600 * NS_PER_S };
+	for (orphan.cookie = 21; orphan.cookie <= 23; orphan.cookie++)
+		orphan_in(&orphan); /* 22 and 23 are held */
+	turn();
+	policy.unit_limit = (struct rate){ 1000000000, NS_PER_S };
+	policy.rules[0].action = ACTION_REPORT;
+	orphan.cookie = 31;
+	orphan_in(&orphan);
+	turn();
+	policy.rules[0].action = ACTION_DESTROY;
+	table_fill(GHOSTS_MAX - 9);
+	reaper_hears();
+	assert_int_equal(engine.ghosts.counts[GHOST_LEFT], 1);
+	assert_int_equal(engine.ghosts.counts[GHOST_HELD], 2);
+	assert_int_equal(engine.ghosts.counts[GHOST_WAITING], 2);
+	/* Two more, to be sampled while the channel has no room. */
+	log_breaks();
+	killed_in(812, 999);
+	assert_false(turn());
+	orphan.owner.exit_code = 0;
+	orphan.owner.tgid++;
+	for (orphan.cookie = 41; orphan.cookie <= 42; orphan.cookie++)
+		orphan_in(&orphan);
+	for (uint64_t cookie = 41; cookie <= 42; cookie++)
+		ghosts_move(&engine.ghosts, ghosts_find(&engine.ghosts, cookie), GHOST_UNSAMPLED);
+	assert_int_equal(engine.ghosts.total, GHOSTS_MAX);
+	assert_int_equal(engine.counts.evicted, 0);
+	sent = engine.ghosts.counts[GHOST_SENT];
+	decided = engine.ghosts.counts[GHOST_DECIDED];
+	assert_true(sent > 0 && decided > 1); /* the channel is full */
+	evicted_expect(31, 1);
+	evicted_expect(22, 2);
+	evicted_expect(23, 3);
+	evicted_expect(41, 4);
+	evicted_expect(42, 5);
+	evicted_expect(11, 6);
+	assert_non_null(ghosts_find(&engine.ghosts, 12));
+	evicted_expect(12, 7);
+	assert_true(engine_full(&engine)); /* and nothing that is decided or sent makes room */
+	killed_in(812, 6000000);
+	assert_int_equal(engine.counts.evicted, 7);
+	assert_int_equal(engine.ghosts.counts[GHOST_SENT], sent);
+	assert_int_equal(engine.ghosts.counts[GHOST_DECIDED], decided);
+	assert_non_null(ghosts_find(&engine.ghosts, 999));
+	assert_non_null(ghosts_find(&engine.ghosts, 21));
+	/* They are looked for later. */
+	assert_true(engine_next_due(&engine, now, &in_ns));
+	assert_true(engine.adoption.wanted && in_ns <= 60 * NS_PER_S);
+	assert_string_equal(engine.adoption.next_reason, "evicted");
+	log_works();
+}
+
+/* An orphan that is in hand already needs no room. */
+static void
+test_no_eviction_for_a_repetition(void **state)
+{
+	(void)state;
+	policy.rules[0].action = ACTION_IGNORE;
+	table_fill(GHOSTS_MAX);
+	assert_int_equal(engine.ghosts.total, GHOSTS_MAX);
+	killed_in(812, 1000000);
+	killed_in(812, 1000001);
+	assert_int_equal(engine.counts.evicted, 0);
+	assert_int_equal(engine.repeated, 2);
+	assert_int_equal(engine.ghosts.total, GHOSTS_MAX);
+}
+
 /* ---- fuzz: 20,000 ghosts, everything that can happen, in any order ---- */
 
+#define COOKIES_TOP 50000u
+
 static struct wire_destroy in_flight[GHOSTS_TOP];
-static size_t in_flight_count;
-static bool turned_away[GHOSTS_TOP]; /* by the rate limit: those stay, and are counted once */
-static uint64_t turned_away_count;
+static struct wire_sample looked_at[GHOSTS_TOP];
+static size_t in_flight_count, looked_at_count;
+static bool turned_away[GHOSTS_TOP];	  /* by the rate limit: the log says it once */
+static unsigned refused_rate[GHOSTS_TOP]; /* times it was */
+static uint64_t forgotten, failed_missing;
+
+/* What the test has let be seen of each ghost: the oracle of proofs. */
+static struct {
+	uint64_t since; /* when what is still so was first seen, 0: never */
+	uint64_t at;
+	struct wire_progress first, last;
+	uint8_t state;
+} history[GHOSTS_TOP];
+
+/* As they are, whether the engine has looked or not. */
+static struct connection {
+	uint64_t acked, edge;
+	uint8_t state;
+} connections[GHOSTS_TOP];
+
+static struct {
+	bool running;
+	uint64_t round;
+	uint32_t count;
+} look;
 
 static void
 fuzz_policy(void)
 {
 	policy_default(&policy);
 	policy.rules[0].grace_ns = random_below(3) * NS_PER_S;
+	policy.rules[0].require = random_below(4) == 0 ? REQUIRE_STUCK : REQUIRE_AUTO;
 	policy.rules[1].exits = EXIT_BIT(EXIT_TERM);
-	policy.rules[1].require = REQUIRE_NONE;
+	policy.rules[1].require = (enum policy_require)random_below(3);
 	policy.rules[1].grace_ns = random_below(20) * NS_PER_S;
 	if (random_below(3) == 0)
 		policy.rules[2].action = ACTION_IGNORE;
+	else if (random_below(2) == 0)
+		policy.rules[2].action = ACTION_DESTROY;
+	if (random_below(2) == 0)
+		policy.rules[3].action = ACTION_DESTROY;
+	policy.rules[3].require = (enum policy_require)random_below(3);
+	policy.rules[3].grace_ns = random_below(2000) * NS_PER_MS;
 	policy.rule_count = 1 + (unsigned)random_below(4);
+	policy.unit_limit.count = 1 + random_below(2000);
+	policy.unit_limit.per_ns = (1 + random_below(60)) * NS_PER_S;
+	policy.breaker_hold_ns = random_below(20) * NS_PER_S;
 }
 
 static void
@@ -1048,9 +911,12 @@ fuzz_orphans(void)
 
 	for (uint64_t n = random_below(200); n > 0; n--) {
 		uint32_t tgid = (uint32_t)(1 + random_below(500));
-		struct wire_orphan orphan = orphan_of(tgid, 1 + random_below(50000));
+		struct wire_orphan orphan = orphan_of(tgid, 1 + random_below(COOKIES_TOP));
 
 		orphan.owner.exit_code = codes[tgid % COUNT_OF(codes)];
+		orphan.owner.cgroup_id = tgid % 7;
+		if (tgid % 3 == 0)
+			orphan.owner.unit[0] = '\0';
 		orphan.flags = random_below(10) == 0 ? WIRE_ORPHAN_CLOSED : 0;
 		orphan.tuple.netns += random_below(20) == 0;
 		orphan.born_mono_ns -= random_below(NS_PER_S);
@@ -1058,52 +924,208 @@ fuzz_orphans(void)
 	}
 }
 
+/* Proved is what has not moved over the shortest grace, as last seen. */
 static void
-fuzz_reaper_reads(void)
+proof_check(const struct wire_destroy *request)
 {
-	size_t n = reaper_reads();
+	uint64_t id = request->ghost;
 
-	assert_true(in_flight_count + n <= GHOSTS_TOP);
-	memcpy(&in_flight[in_flight_count], requests, n * sizeof(requests[0]));
-	in_flight_count += n;
+	if ((request->flags & WIRE_DESTROY_PROVED) == 0)
+		return;
+	assert_true(history[id].since != 0);
+	assert_true(history[id].at - history[id].since >= 100 * NS_PER_MS);
+	assert_true(history[id].state != TCP_STATE_FIN_WAIT2);
+	assert_int_equal(request->state, history[id].state);
+	assert_memory_equal(&request->seen, &history[id].last, sizeof(request->seen));
 }
 
 static void
-fuzz_answers(size_t count)
+fuzz_reaper_hears(void)
+{
+	reaper_hears();
+	assert_true(in_flight_count + heard.destroys <= GHOSTS_TOP);
+	assert_true(looked_at_count + heard.samples <= GHOSTS_TOP);
+	for (size_t i = 0; i < heard.destroys; i++) {
+		proof_check(&requests[i]);
+		in_flight[in_flight_count++] = requests[i];
+	}
+	for (size_t i = 0; i < heard.samples; i++)
+		looked_at[looked_at_count++] = samples[i];
+	assert_true(heard.reconciles <= (look.running ? 0 : 1));
+	if (heard.reconciles != 0) {
+		assert_int_equal(heard.round, look.round + 1);
+		look.running = true;
+		look.round = heard.round;
+		look.count = 0;
+	}
+}
+
+static void
+fuzz_result(const struct wire_destroy *request, enum wire_result result)
+{
+	struct wire_result_record record = result_of(request, result);
+	uint64_t id = request->ghost;
+
+	if (result == WIRE_RESULT_FAILED)
+		record.error = random_below(2) == 0 ? ENOENT : EPERM;
+	failed_missing += record.error == ENOENT;
+	if (result == WIRE_RESULT_REFUSED_RATE) {
+		turned_away[id] = true;
+		refused_rate[id]++;
+	}
+	if (result == WIRE_RESULT_REFUSED_PROGRESS && (request->flags & WIRE_DESTROY_PROVED) != 0)
+		history[id].since = 0;
+	engine_results(&engine, &record, 1, now);
+}
+
+static void
+fuzz_results(size_t count)
 {
 	for (; count > 0 && in_flight_count > 0; count--) {
 		size_t i = random_below(in_flight_count);
-		enum wire_result result = (enum wire_result)(1 + random_below(8));
 
-		if (result == WIRE_RESULT_REFUSED_RATE && !turned_away[in_flight[i].ghost]) {
-			turned_away[in_flight[i].ghost] = true;
-			turned_away_count++;
-		}
-		reaper_answers(&in_flight[i], result);
+		fuzz_result(&in_flight[i], (enum wire_result)(1 + random_below(8)));
 		in_flight[i] = in_flight[--in_flight_count];
 	}
+}
+
+static void
+history_add(const struct wire_sampled *s)
+{
+	uint64_t id = s->ghost;
+	const struct wire_progress *first = &history[id].first;
+
+	if (history[id].since == 0 || history[id].state != s->state ||
+		s->progress.bytes_acked > first->bytes_acked ||
+		s->progress.window_end > first->window_end) {
+		history[id].since = s->sampled_mono_ns;
+		history[id].first = s->progress;
+	}
+	history[id].state = s->state;
+	history[id].last = s->progress;
+	history[id].at = s->sampled_mono_ns;
+}
+
+/* A connection as it may go: bytes once taken stay so, a state never comes back, and what the peer
+ * has shrunk its window by is less than what it allows when it opens it. */
+static void
+connection_move(struct connection *c)
+{
+	if (random_below(6) == 0)
+		c->acked += 1 + random_below(100);
+	if (random_below(6) == 0)
+		c->edge += 1000;
+	if (c->state == TCP_STATE_FIN_WAIT1 && random_below(12) == 0)
+		c->state = random_below(2) == 0 ? TCP_STATE_FIN_WAIT2 : TCP_STATE_CLOSING;
+}
+
+static struct wire_sampled
+fuzz_sampled(const struct wire_sample *sample)
+{
+	enum wire_found found =
+		random_below(3) != 0 ? WIRE_FOUND_ORPHAN : (enum wire_found)(1 + random_below(5));
+	struct wire_sampled s = sampled_of(sample, found);
+	struct connection *c = &connections[s.ghost];
+
+	if (found == WIRE_FOUND_FAILED)
+		s.error = ESTALE;
+	if (found != WIRE_FOUND_ORPHAN)
+		return s;
+	connection_move(c);
+	s.state = c->state;
+	s.progress.bytes_acked = c->acked;
+	s.progress.window_end = c->edge - random_below(1000);
+	s.progress.timer_ms = (uint32_t)random_next();
+	history_add(&s);
+	return s;
+}
+
+static void
+fuzz_samples(size_t count)
+{
+	for (; count > 0 && looked_at_count > 0; count--) {
+		size_t i = random_below(looked_at_count);
+		struct wire_sampled sampled = fuzz_sampled(&looked_at[i]);
+
+		engine_samples(&engine, &sampled, 1, now);
+		looked_at[i] = looked_at[--looked_at_count];
+	}
+}
+
+/* A part of what a dump shows: known ones and others, some of them twice. */
+static void
+fuzz_found(void)
+{
+	uint64_t few = 1 + random_below(COOKIES_TOP);
+
+	if (!look.running)
+		return;
+	for (uint64_t n = random_below(200); n > 0; n--) {
+		uint64_t cookie = few + random_below(400);
+
+		if (ghosts_find(&engine.ghosts, cookie) == NULL && random_below(4) != 0)
+			continue;
+		reaper_finds(cookie);
+		look.count++;
+	}
+}
+
+static void
+fuzz_found_end(bool complete)
+{
+	const struct wire_found_end end = { .round = look.round,
+		.done_mono_ns = now.ns,
+		.count = look.count,
+		.error = complete || random_below(2) == 0 ? 0 : ENOMEM,
+		.complete = complete };
+	unsigned before = engine.ghosts.total;
+
+	if (!look.running)
+		return;
+	look.running = false;
+	engine_found_end(&engine, &end, now);
+	assert_true(complete || engine.ghosts.total == before);
+	forgotten += before - engine.ghosts.total;
 }
 
 static void
 counters_consistent(void)
 {
 	const struct record_counts *c = &engine.counts;
-	uint64_t over = c->destroyed + c->gone + c->failed + c->observed + c->reported +
-			c->ignored + c->refused - turned_away_count;
-	unsigned sum = 0;
 
-	for (unsigned i = 0; i < GHOST_PHASES; i++)
-		sum += engine.ghosts.counts[i];
-	assert_int_equal(sum, engine.ghosts.total);
-	assert_int_equal(HASH_COUNT(engine.ghosts.by_cookie), engine.ghosts.total);
-	assert_int_equal(c->ghosts, engine.ghosts.total + over);
+	table_consistent();
+	assert_int_equal(c->ghosts, engine.ghosts.total + c->destroyed + c->gone + failed_missing +
+					    c->expired + c->evicted + forgotten);
+	assert_int_equal(c->ghosts, engine.ghosts.last_id);
 	assert_true(engine.ghosts.counts[GHOST_SENT] >= in_flight_count);
+	assert_true(engine.ghosts.counts[GHOST_SAMPLED] >= looked_at_count);
 }
 
 static void
-fuzz_step(void)
+fuzz_answer(void)
 {
-	switch (random_below(10)) {
+	switch (random_below(4)) {
+	case 0:
+		fuzz_results(random_below(200));
+		break;
+	case 1:
+		fuzz_samples(random_below(200));
+		break;
+	case 2:
+		fuzz_found();
+		break;
+	default:
+		fuzz_found();
+		fuzz_found_end(random_below(4) != 0);
+	}
+}
+
+static void
+fuzz_misfortune(void)
+{
+	const struct record_counts *c = &engine.counts;
+
+	switch (random_below(8)) {
 	case 0:
 		log_breaks();
 		break;
@@ -1113,19 +1135,34 @@ fuzz_step(void)
 		break;
 	case 2:
 		engine.hold = random_below(3) == 0 ? HOLD_OBSERVE : HOLD_NONE;
+		engine_policy_changed(&engine);
 		break;
 	case 3:
+		lost_in(c->lost_orphans + 1, c->lost_exits, c->lost_stamps + random_below(9));
+		break;
+	default:
 		log_works();
+	}
+}
+
+static void
+fuzz_step(void)
+{
+	switch (random_below(10)) {
+	case 0:
+	case 1:
+		fuzz_misfortune();
+		break;
+	case 2:
+		fuzz_orphans();
+		break;
+	case 3:
+		fuzz_reaper_hears();
 		break;
 	case 4:
 	case 5:
-		fuzz_orphans();
-		break;
 	case 6:
-		fuzz_reaper_reads();
-		break;
-	case 7:
-		fuzz_answers(random_below(100));
+		fuzz_answer();
 		break;
 	default:
 		now.ns += random_below(2 * NS_PER_S);
@@ -1141,9 +1178,13 @@ fuzz_finish(void)
 	engine.hold = HOLD_NONE;
 	for (unsigned n = 0; engine.ghosts.total > 0 && n < 10000; n++) {
 		turn();
-		fuzz_reaper_reads();
+		fuzz_reaper_hears();
 		assert_int_equal(engine.ghosts.counts[GHOST_SENT], in_flight_count);
-		fuzz_answers(1000);
+		assert_int_equal(engine.ghosts.counts[GHOST_SAMPLED], looked_at_count);
+		fuzz_results(100000);
+		fuzz_samples(100000);
+		fuzz_found_end(true);
+		counters_consistent();
 		now.ns += 30 * NS_PER_S;
 	}
 	turn();
@@ -1153,26 +1194,46 @@ fuzz_finish(void)
 }
 
 static void
+fuzz_begin(void)
+{
+	random_start();
+	in_flight_count = looked_at_count = 0;
+	forgotten = failed_missing = 0;
+	memset(&look, 0, sizeof(look));
+	memset(history, 0, sizeof(history));
+	memset(turned_away, 0, sizeof(turned_away));
+	memset(refused_rate, 0, sizeof(refused_rate));
+	for (size_t i = 0; i < GHOSTS_TOP; i++)
+		connections[i] = (struct connection){ 1000, 100000,
+			i % 4 == 0 ? TCP_STATE_LAST_ACK : TCP_STATE_FIN_WAIT1 };
+	engine_start(&engine, now);
+}
+
+static void
 test_fuzz(void **state)
 {
+	const struct record_counts *c = &engine.counts;
+	uint64_t left = 0, results = 0;
+
 	(void)state;
-	random_start();
-	in_flight_count = turned_away_count = 0;
-	memset(turned_away, 0, sizeof(turned_away));
+	fuzz_begin();
 	while (engine.counts.ghosts < 20000)
 		fuzz_step();
 	fuzz_finish();
-	/* A ghost is over by one record: left alone, or a result, before which there may be one
-	 * that it was turned away. And one that was requested had been decided (see sendmsg()
-	 * above). */
-	for (size_t i = 1; i <= engine.ghosts.last_id; i++)
-		assert_int_equal(seen.left[i] + seen.results[i], 1 + turned_away[i]);
-	assert_int_equal(seen.observed, engine.counts.observed);
+	/* A request had been decided (see sendmsg()), and by one decision leaves once, but for the
+	 * rate limit. What is counted is what is recorded. */
+	for (size_t i = 1; i <= engine.ghosts.last_id; i++) {
+		assert_true(requested[i] <= seen.decided[i] + refused_rate[i]);
+		assert_true(seen.results[i] <= seen.decided[i] + turned_away[i]);
+		left += seen.left[i];
+		results += seen.results[i];
+	}
+	assert_int_equal(left, c->reported + c->ignored);
+	assert_int_equal(results, c->destroyed + c->gone + c->failed + c->refused + c->observed);
+	assert_int_equal(seen.observed, c->observed);
 	assert_int_equal(audit.sequence, seen.sequence);
 	say_rest();
 }
-
-#define ON_STAGE(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
 int
 main(void)
@@ -1207,6 +1268,8 @@ main(void)
 		ON_STAGE(test_results_nobody_asked_for),
 		ON_STAGE(test_results_that_contradict_themselves),
 		ON_STAGE(test_full_table),
+		ON_STAGE(test_eviction),
+		ON_STAGE(test_no_eviction_for_a_repetition),
 		ON_STAGE(test_fuzz),
 	};
 

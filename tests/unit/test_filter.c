@@ -367,7 +367,7 @@ static const struct by_value {
 	const char *name;
 	uint64_t args[6];
 	unsigned at;
-	uint64_t good[2]; /* the second 0: one only */
+	uint64_t good[3]; /* 0: no more */
 } by_value[] = {
 	{ TRACKER, CALL(write), { 0 }, 0, { STDERR_FILENO } },
 	{ REAPER, CALL(write), { 0 }, 0, { STDERR_FILENO } },
@@ -375,8 +375,8 @@ static const struct by_value {
 	{ CHECK, CALL(write), { 0 }, 0, { STDERR_FILENO, STDOUT_FILENO } },
 	{ TRACKER, CALL(sendmsg), { 0 }, 0, { ROLE_CHANNEL_FD } },
 	{ TRACKER, CALL(recvmsg), { 0 }, 0, { ROLE_CHANNEL_FD } },
-	{ REAPER, CALL(sendmsg), { 0 }, 0, { ROLE_CHANNEL_FD, NETLINK_FD } },
-	{ REAPER, CALL(recvmsg), { 0 }, 0, { ROLE_CHANNEL_FD } },
+	{ REAPER, CALL(sendmsg), { 0 }, 0, { ROLE_CHANNEL_FD, NETLINK_FD, NETLINK_DUMP_FD } },
+	{ REAPER, CALL(recvmsg), { 0 }, 0, { ROLE_CHANNEL_FD, NETLINK_DUMP_FD } },
 	{ REAPER, CALL(recvmmsg), { 0 }, 0, { NETLINK_FD } },
 	{ TRACKER, CALL(ppoll), { 0 }, 1, { 1, 2 } },
 	{ REAPER, CALL(ppoll), { 0 }, 1, { 1 } },
@@ -397,7 +397,8 @@ static void
 value_try(const struct by_value *row, uint64_t value)
 {
 	uint64_t args[6];
-	bool good = value == row->good[0] || (row->good[1] != 0 && value == row->good[1]);
+	bool good = value == row->good[0] || (row->good[1] != 0 && value == row->good[1]) ||
+		    (row->good[2] != 0 && value == row->good[2]);
 
 	memcpy(args, row->args, sizeof(args));
 	args[row->at] = value;

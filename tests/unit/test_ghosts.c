@@ -287,7 +287,7 @@ test_first_come(void **state)
 static void
 keep_waiting(struct ghost *ghost, unsigned lane, uint64_t due)
 {
-	ghosts_wait(&table, ghost, lane, (mono_ns){ due });
+	ghosts_wait(&table, ghost, lane, (mono_ns){ due }, GHOST_FRESH);
 }
 
 static void

@@ -127,6 +127,33 @@ test_zero_stops(void **state)
 	assert_false(limit_take(&l, at(3600 * NS_PER_S)));
 }
 
+/* Asking how long changes nothing, and the answer is exact. */
+static void
+test_wait(void **state)
+{
+	const uint64_t rates[] = { 1, 3, 5, 7, 1000, LIMIT_CEILING_MAX };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rates) / sizeof(rates[0]); i++) {
+		struct limit l;
+		uint64_t wait;
+
+		limit_init(&l, rates[i], at(0));
+		assert_true(limit_wait(&l, at(0)) == 0);
+		take_all(&l, at(0), LIMIT_CEILING_MAX);
+		wait = limit_wait(&l, at(0));
+		assert_true(wait > 0 && wait == limit_wait(&l, at(0)));
+		assert_true(limit_wait(&l, at(wait - 1)) == 1);
+		assert_false(limit_take(&l, at(wait - 1)));
+		assert_true(limit_wait(&l, at(wait)) == 0);
+		assert_true(limit_take(&l, at(wait)));
+	}
+	struct limit none;
+
+	limit_init(&none, 0, at(0));
+	assert_true(limit_wait(&none, at(3600 * NS_PER_S)) == UINT64_MAX);
+}
+
 static void
 test_absurd_ceiling(void **state)
 {
@@ -163,6 +190,7 @@ main(void)
 		cmocka_unit_test(test_broker_only_lowers),
 		cmocka_unit_test(test_repeating_gives_nothing),
 		cmocka_unit_test(test_zero_stops),
+		cmocka_unit_test(test_wait),
 		cmocka_unit_test(test_absurd_ceiling),
 		cmocka_unit_test(test_time_going_back),
 	};

@@ -500,7 +500,7 @@ test_needs_proof(void **state)
 	}
 }
 
-/* Whatever the rule and the age: without proof no ghost of an orderly death is destroyed (I5). */
+/* Whatever the rule and the age: a ghost of an orderly death waits for its proof (I5). */
 static void
 test_orderly_deaths_never_destroyed(void **state)
 {
@@ -517,8 +517,9 @@ test_orderly_deaths_never_destroyed(void **state)
 			subject.exit = orderly[e];
 			rule->require = requires[r];
 			d = policy_decide(&policy, &subject, UINT64_MAX);
-			assert_int_equal(d.verdict, VERDICT_REPORT);
-			assert_string_equal(d.reason, "unproved");
+			assert_int_equal(d.verdict, VERDICT_WAIT);
+			assert_true(d.prove);
+			assert_string_equal(d.reason, "proof");
 			assert_ptr_equal(d.rule, rule);
 		}
 	}
@@ -559,11 +560,17 @@ test_grace(void **state)
 	assert_int_equal(d.verdict, VERDICT_WAIT);
 	assert_string_equal(d.reason, "grace");
 	assert_true(d.grace_ns == 30 * NS_PER_S);
+	assert_false(d.prove); /* the time is all it waits for */
 	assert_int_equal(policy_decide(&policy, &subject, 30 * NS_PER_S - 1).verdict, VERDICT_WAIT);
 	assert_int_equal(policy_decide(&policy, &subject, 30 * NS_PER_S).verdict, VERDICT_DESTROY);
 	assert_int_equal(policy_decide(&policy, &subject, UINT64_MAX).verdict, VERDICT_DESTROY);
-	rule->require = REQUIRE_STUCK; /* waiting would bring no proof */
-	assert_int_equal(policy_decide(&policy, &subject, 0).verdict, VERDICT_REPORT);
+	assert_false(policy_decide(&policy, &subject, UINT64_MAX).prove);
+	rule->require = REQUIRE_STUCK; /* then waiting alone brings nothing */
+	for (uint64_t age = 0; age <= 60 * NS_PER_S; age += 30 * NS_PER_S) {
+		d = policy_decide(&policy, &subject, age);
+		assert_int_equal(d.verdict, VERDICT_WAIT);
+		assert_true(d.prove && d.grace_ns == 30 * NS_PER_S);
+	}
 }
 
 /* ---- the built-in policy ---- */
@@ -579,6 +586,7 @@ default_expect(
 	assert_string_equal(d.rule->name, rule);
 	assert_int_equal(d.verdict, verdict);
 	assert_string_equal(d.reason, reason);
+	assert_int_equal(d.prove, verdict == VERDICT_WAIT);
 }
 
 static void
@@ -589,8 +597,8 @@ test_default_decisions(void **state)
 	default_expect(EXIT_CRASH, "killed", VERDICT_DESTROY, "owner-crashed");
 	default_expect(EXIT_KILL, "killed", VERDICT_DESTROY, "owner-killed");
 	default_expect(EXIT_OOM, "killed", VERDICT_DESTROY, "owner-oom");
-	default_expect(EXIT_TERM, "stopped", VERDICT_REPORT, "unproved");
-	default_expect(EXIT_ERROR, "stopped", VERDICT_REPORT, "unproved");
+	default_expect(EXIT_TERM, "stopped", VERDICT_WAIT, "proof");
+	default_expect(EXIT_ERROR, "stopped", VERDICT_WAIT, "proof");
 	default_expect(EXIT_CLEAN, "finished", VERDICT_REPORT, "owner-finished");
 	default_expect(EXIT_CLOSED, "finished", VERDICT_REPORT, "owner-closed");
 	default_expect(EXIT_UNKNOWN, "adopted", VERDICT_REPORT, "owner-unknown");

@@ -47,7 +47,7 @@ setup(void **state)
 		.state = TCP_STATE_FIN_WAIT1,
 		.age_ns = 1999999 };
 	rule = (struct rule){ .name = "killed" };
-	decision = (struct decision){ VERDICT_DESTROY, "owner-killed", &rule, 0 };
+	decision = (struct decision){ VERDICT_DESTROY, "owner-killed", &rule, 0, false };
 	result = (struct record_result){ .result = "destroyed",
 		.outcome = "success",
 		.peer_notice = "rst",
@@ -236,6 +236,10 @@ test_stop_and_lost(void **state)
 		.reported = 7,
 		.ignored = 8,
 		.waiting = 9,
+		.expired = 15,
+		.adopted = 16,
+		.evicted = 17,
+		.held_back = 18,
 		.unanswered = 13,
 		.unsent = 14,
 		.lost_orphans = 10,
@@ -249,6 +253,10 @@ test_stop_and_lost(void **state)
 			     "\"eghostbuster.count.refused\":4,\"eghostbuster.count.failed\":5,"
 			     "\"eghostbuster.count.observed\":6,\"eghostbuster.count.reported\":7,"
 			     "\"eghostbuster.count.ignored\":8,\"eghostbuster.count.waiting\":9,"
+			     "\"eghostbuster.count.expired\":15,"
+			     "\"eghostbuster.count.adopted\":16,"
+			     "\"eghostbuster.count.evicted\":17,"
+			     "\"eghostbuster.count.held_back\":18,"
 			     "\"eghostbuster.count.unanswered\":13,\"eghostbuster.count.unsent\":"
 			     "14" LOST);
 	line_expect(record_lost(out, RECORD_MAX, &head, &counts), HEAD("lost") LOST);

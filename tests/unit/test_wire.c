@@ -89,6 +89,64 @@ destroy_make(void *record)
 }
 
 static void
+sample_make(void *record)
+{
+	*(struct wire_sample *)record =
+		(struct wire_sample){ .ghost = 42, .cookie = 0x1007, .tuple = some_tuple() };
+}
+
+static void
+reconcile_make(void *record)
+{
+	*(struct wire_reconcile *)record = (struct wire_reconcile){ 3 };
+}
+
+static struct wire_progress
+some_progress(void)
+{
+	return (struct wire_progress){ .bytes_acked = 1000,
+		.window_end = 66535,
+		.send_queue = 5000,
+		.unacked = 3,
+		.notsent = 600,
+		.last_ack_ms = 250,
+		.timer_ms = 190,
+		.timer = 4,
+		.retransmits = 1,
+		.probes = 2,
+		.backoff = 3 };
+}
+
+static void
+sampled_make(void *record)
+{
+	*(struct wire_sampled *)record = (struct wire_sampled){ .ghost = 42,
+		.cookie = 0x1007,
+		.sampled_mono_ns = 8,
+		.progress = some_progress(),
+		.found = WIRE_FOUND_ORPHAN,
+		.state = TCP_STATE_CLOSING,
+		.mini = 0 };
+}
+
+static void
+found_make(void *record)
+{
+	*(struct wire_found_record *)record = (struct wire_found_record){ .cookie = 0x1007,
+		.tuple = some_tuple(),
+		.progress = some_progress(),
+		.state = TCP_STATE_LAST_ACK };
+}
+
+static void
+found_end_make(void *record)
+{
+	*(struct wire_found_end *)record = (struct wire_found_end){
+		.round = 3, .done_mono_ns = 9, .count = 12, .complete = 1
+	};
+}
+
+static void
 limit_make(void *record)
 {
 	*(struct wire_limit *)record = (struct wire_limit){ 50000 };
@@ -135,7 +193,7 @@ static const struct kind {
 	void (*make)(void *record);
 	struct {
 		size_t at, len;
-	} pads[2];
+	} pads[3];
 } kinds[] = {
 	{ WIRE_T2B_HELLO, WIRE_T2B, 24, 1, tracker_hello_make, { { 0 } } },
 	{ WIRE_T2B_EXIT, WIRE_T2B, 152, 64, exit_make, { { 0 } } },
@@ -143,12 +201,19 @@ static const struct kind {
 	{ WIRE_T2B_LOST, WIRE_T2B, 24, 1, lost_make, { { 0 } } },
 	{ WIRE_T2B_HEARTBEAT, WIRE_T2B, 24, 1, heartbeat_make, { { 0 } } },
 	{ WIRE_B2R_HELLO, WIRE_B2R, 24, 1, broker_hello_make, { { 0 } } },
-	{ WIRE_B2R_DESTROY, WIRE_B2R, 72, 64, destroy_make, { { 22, 2 }, { 69, 3 } } },
+	/* what was seen is a pad where nothing was proved */
+	{ WIRE_B2R_DESTROY, WIRE_B2R, 112, 64, destroy_make,
+		{ { 22, 2 }, { 64, 40 }, { 110, 2 } } },
+	{ WIRE_B2R_SAMPLE, WIRE_B2R, 64, 64, sample_make, { { 22, 2 } } },
+	{ WIRE_B2R_RECONCILE, WIRE_B2R, 8, 1, reconcile_make, { { 0 } } },
 	{ WIRE_B2R_LIMIT, WIRE_B2R, 8, 1, limit_make, { { 0 } } },
 	{ WIRE_B2R_PING, WIRE_B2R, 8, 1, ping_make, { { 0 } } },
 	{ WIRE_R2B_HELLO, WIRE_R2B, 32, 1, reaper_hello_make, { { 30, 2 } } },
 	{ WIRE_R2B_RESULT, WIRE_R2B, 48, 64, result_make, { { 46, 2 } } },
 	{ WIRE_R2B_PONG, WIRE_R2B, 8, 1, pong_make, { { 0 } } },
+	{ WIRE_R2B_SAMPLED, WIRE_R2B, 72, 64, sampled_make, { { 71, 1 } } },
+	{ WIRE_R2B_FOUND, WIRE_R2B, 104, 64, found_make, { { 14, 2 }, { 98, 6 } } },
+	{ WIRE_R2B_FOUND_END, WIRE_R2B, 32, 1, found_end_make, { { 25, 7 } } },
 };
 
 static const struct kind *
@@ -354,7 +419,7 @@ test_pads(void **state)
 {
 	(void)state;
 	for (size_t i = 0; i < COUNT_OF(kinds); i++) {
-		for (size_t p = 0; p < 2; p++)
+		for (size_t p = 0; p < COUNT_OF(kinds[i].pads); p++)
 			pad_bits_try(&kinds[i], kinds[i].pads[p].at, kinds[i].pads[p].len);
 	}
 }
@@ -363,9 +428,11 @@ test_pads(void **state)
 static void
 test_tuple_address(void **state)
 {
-	const struct kind *users[] = { kind_of(WIRE_T2B_ORPHAN), kind_of(WIRE_B2R_DESTROY) };
+	const struct kind *users[] = { kind_of(WIRE_T2B_ORPHAN), kind_of(WIRE_B2R_DESTROY),
+		kind_of(WIRE_B2R_SAMPLE), kind_of(WIRE_R2B_FOUND) };
 	const size_t tuple_at[] = { offsetof(struct wire_orphan, tuple),
-		offsetof(struct wire_destroy, tuple) };
+		offsetof(struct wire_destroy, tuple), offsetof(struct wire_sample, tuple),
+		offsetof(struct wire_found_record, tuple) };
 
 	(void)state;
 	for (size_t u = 0; u < COUNT_OF(users); u++) {
@@ -387,16 +454,41 @@ test_tuple_address(void **state)
 static void
 test_tuple_family(void **state)
 {
-	const struct kind *k = kind_of(WIRE_B2R_DESTROY);
+	const struct kind *users[] = { kind_of(WIRE_B2R_DESTROY), kind_of(WIRE_B2R_SAMPLE),
+		kind_of(WIRE_R2B_FOUND) };
+	const size_t family_at[] = { offsetof(struct wire_destroy, tuple.family),
+		offsetof(struct wire_sample, tuple.family),
+		offsetof(struct wire_found_record, tuple.family) };
 
 	(void)state;
-	for (unsigned family = 0; family <= UINT16_MAX; family++) {
+	for (unsigned n = 0; n <= UINT16_MAX * COUNT_OF(users); n++) {
+		const struct kind *k = users[n % COUNT_OF(users)];
+		uint16_t family = (uint16_t)(n / COUNT_OF(users));
 		size_t len = packet_make(k, 1);
 
-		((struct wire_destroy *)record_at(k, 0))->tuple.family = (uint16_t)family;
+		memcpy(record_at(k, 0) + family_at[n % COUNT_OF(users)], &family, sizeof(family));
 		assert_int_equal(check(len, k->dir),
 			family == AF_INET || family == AF_INET6 ? WIRE_OK : WIRE_ERR_VALUE);
 	}
+}
+
+/* Where something was proved, any sample may have been seen. */
+static void
+test_proved(void **state)
+{
+	const struct kind *k = kind_of(WIRE_B2R_DESTROY);
+	size_t len = packet_make(k, 1);
+	struct wire_destroy *d = (struct wire_destroy *)record_at(k, 0);
+
+	(void)state;
+	d->flags = WIRE_DESTROY_PROVED;
+	assert_int_equal(check(len, k->dir), WIRE_OK);
+	d->seen = some_progress();
+	assert_int_equal(check(len, k->dir), WIRE_OK);
+	memset(&d->seen, 0xff, sizeof(d->seen));
+	assert_int_equal(check(len, k->dir), WIRE_OK);
+	d->flags = 0;
+	assert_int_equal(check(len, k->dir), WIRE_ERR_PAD);
 }
 
 /* ---- closed value sets and ranges ---- */
@@ -459,6 +551,15 @@ static const struct value {
 	{ WIRE_B2R_DESTROY, FIELD(wire_destroy, states), 1u << 31, false },
 	{ WIRE_B2R_DESTROY, FIELD(wire_destroy, ghost), 0, true },
 
+	{ WIRE_B2R_SAMPLE, FIELD(wire_sample, cookie), 0, false },
+	{ WIRE_B2R_SAMPLE, FIELD(wire_sample, cookie), 1, true },
+	{ WIRE_B2R_SAMPLE, FIELD(wire_sample, cookie), UINT64_MAX - 1, true },
+	{ WIRE_B2R_SAMPLE, FIELD(wire_sample, cookie), UINT64_MAX, false },
+	{ WIRE_B2R_SAMPLE, FIELD(wire_sample, ghost), 0, true },
+	{ WIRE_B2R_SAMPLE, FIELD(wire_sample, ghost), UINT64_MAX, true },
+	{ WIRE_B2R_RECONCILE, FIELD(wire_reconcile, round), 0, true },
+	{ WIRE_B2R_RECONCILE, FIELD(wire_reconcile, round), UINT64_MAX, true },
+
 	{ WIRE_R2B_HELLO, FIELD(wire_reaper_hello, netns), 0, false },
 	{ WIRE_R2B_HELLO, FIELD(wire_reaper_hello, netns), 1, true },
 	{ WIRE_R2B_HELLO, FIELD(wire_reaper_hello, time_wait), 0, true },
@@ -472,6 +573,22 @@ static const struct value {
 	{ WIRE_R2B_RESULT, FIELD(wire_result_record, peer_notice), 0, true },
 	{ WIRE_R2B_RESULT, FIELD(wire_result_record, peer_notice), 2, false },
 	{ WIRE_R2B_RESULT, FIELD(wire_result_record, peer_notice), 0xff, false },
+
+	{ WIRE_R2B_SAMPLED, FIELD(wire_sampled, error), 0, true },
+	{ WIRE_R2B_SAMPLED, FIELD(wire_sampled, error), INT32_MAX, true },
+	{ WIRE_R2B_SAMPLED, FIELD(wire_sampled, error), 1u << 31, false },
+	{ WIRE_R2B_SAMPLED, FIELD(wire_sampled, error), UINT32_MAX, false },
+	{ WIRE_R2B_SAMPLED, FIELD(wire_sampled, cookie), 0, true },
+	{ WIRE_R2B_SAMPLED, FIELD(wire_sampled, progress.bytes_acked), UINT64_MAX, true },
+	{ WIRE_R2B_FOUND, FIELD(wire_found_record, cookie), 0, false },
+	{ WIRE_R2B_FOUND, FIELD(wire_found_record, cookie), 1, true },
+	{ WIRE_R2B_FOUND, FIELD(wire_found_record, cookie), UINT64_MAX - 1, true },
+	{ WIRE_R2B_FOUND, FIELD(wire_found_record, cookie), UINT64_MAX, false },
+	{ WIRE_R2B_FOUND, FIELD(wire_found_record, progress.window_end), UINT64_MAX, true },
+	{ WIRE_R2B_FOUND_END, FIELD(wire_found_end, error), INT32_MAX, true },
+	{ WIRE_R2B_FOUND_END, FIELD(wire_found_end, error), 1u << 31, false },
+	{ WIRE_R2B_FOUND_END, FIELD(wire_found_end, count), UINT32_MAX, true },
+	{ WIRE_R2B_FOUND_END, FIELD(wire_found_end, round), UINT64_MAX, true },
 };
 
 static void
@@ -512,11 +629,38 @@ test_one_byte_sets(void **state)
 	(void)state;
 	byte_try(WIRE_T2B_ORPHAN, offsetof(struct wire_orphan, flags), 0x3);
 	byte_try(WIRE_B2R_DESTROY, offsetof(struct wire_destroy, state), 0x1ffe);
+	byte_try(WIRE_B2R_DESTROY, offsetof(struct wire_destroy, flags), 0x3);
 	byte_try(WIRE_R2B_HELLO, offsetof(struct wire_reaper_hello, selftest), 0x7);
 	byte_try(WIRE_R2B_HELLO, offsetof(struct wire_reaper_hello, time_wait), 0x3);
 	byte_try(WIRE_R2B_RESULT, offsetof(struct wire_result_record, result), 0x1fe);
 	byte_try(WIRE_R2B_RESULT, offsetof(struct wire_result_record, state), 0x1fff);
 	byte_try(WIRE_R2B_RESULT, offsetof(struct wire_result_record, peer_notice), 0x3);
+	byte_try(WIRE_R2B_SAMPLED, offsetof(struct wire_sampled, found), 0x3e);
+	byte_try(WIRE_R2B_SAMPLED, offsetof(struct wire_sampled, mini), 0x3);
+	byte_try(WIRE_R2B_FOUND, offsetof(struct wire_found_record, state), 0xa30);
+	byte_try(WIRE_R2B_FOUND, offsetof(struct wire_found_record, mini), 0x3);
+	byte_try(WIRE_R2B_FOUND_END, offsetof(struct wire_found_end, complete), 0x3);
+}
+
+/* An orphan is in an orphan's state; what is held, or nothing, in any or none. */
+static void
+test_sampled_states(void **state)
+{
+	const struct kind *k = kind_of(WIRE_R2B_SAMPLED);
+
+	(void)state;
+	for (unsigned found = 0; found < 256; found++) {
+		for (unsigned s = 0; s < 256; s++) {
+			size_t len = packet_make(k, 1);
+			struct wire_sampled *r = (struct wire_sampled *)record_at(k, 0);
+			bool orphan = s == 4 || s == 5 || s == 9 || s == 11;
+			bool good = found >= 1 && found <= 5 && (found == 1 ? orphan : s <= 12);
+
+			r->found = (uint8_t)found;
+			r->state = (uint8_t)s;
+			assert_int_equal(check(len, k->dir), good ? WIRE_OK : WIRE_ERR_VALUE);
+		}
+	}
 }
 
 /* Born in FIN-WAIT-1 or LAST-ACK; closed before the death, it may be on its way in any orphan's
@@ -592,7 +736,7 @@ test_header_fill(void **state)
 		assert_int_equal(wire_record_size((enum wire_type)type), k == NULL ? 0 : k->size);
 	}
 	assert_int_equal(wire_header_fill(&h, WIRE_B2R_DESTROY, SIZE_MAX, 5), 0);
-	assert_int_equal(wire_header_fill(&h, WIRE_B2R_DESTROY, SIZE_MAX / 72 + 2, 5), 0);
+	assert_int_equal(wire_header_fill(&h, WIRE_B2R_DESTROY, SIZE_MAX / 112 + 2, 5), 0);
 }
 
 static void
@@ -648,6 +792,55 @@ test_tuple_equal(void **state)
 	}
 }
 
+/* ---- progress ---- */
+
+static void
+test_progress_made(void **state)
+{
+	const struct wire_progress before = some_progress();
+	struct wire_progress after = before;
+
+	(void)state;
+	assert_false(wire_progress_made(&before, &after));
+	after.bytes_acked++;
+	assert_true(wire_progress_made(&before, &after));
+	after = before;
+	after.window_end++;
+	assert_true(wire_progress_made(&before, &after));
+	/* The right edge may not move left, says the RFC; the peer may do it all the same. */
+	after.window_end = before.window_end - 1000;
+	assert_false(wire_progress_made(&before, &after));
+	after.window_end = 0;
+	assert_false(wire_progress_made(&before, &after));
+	after.bytes_acked++; /* taken while shrinking: taken */
+	assert_true(wire_progress_made(&before, &after));
+	/* What was taken out of a window that stays closed moves its end along. */
+	after = before;
+	after.bytes_acked += 100;
+	after.window_end += 100;
+	assert_true(wire_progress_made(&before, &after));
+	after = before;
+	after.bytes_acked = UINT64_MAX;
+	assert_true(wire_progress_made(&before, &after));
+	assert_false(wire_progress_made(&after, &before));
+}
+
+/* Everything else is evidence: the peer's acknowledgements alone only show that it lives. */
+static void
+test_progress_evidence(void **state)
+{
+	const struct wire_progress before = some_progress();
+
+	(void)state;
+	for (size_t bit = 8 * offsetof(struct wire_progress, send_queue); bit < 8 * sizeof(before);
+		bit++) {
+		struct wire_progress after = before;
+
+		((uint8_t *)&after)[bit / 8] ^= (uint8_t)(1u << (bit % 8));
+		assert_false(wire_progress_made(&before, &after));
+	}
+}
+
 /* ---- fuzz ---- */
 
 /* What every accepted record must be, written down from the header's comments, not from wire.c. */
@@ -686,10 +879,52 @@ orphan_holds(const struct wire_orphan *o)
 static void
 destroy_holds(const struct wire_destroy *d)
 {
+	static const struct wire_progress none;
+
 	tuple_holds(&d->tuple);
 	assert_true(d->cookie + 1 >= 2);
 	assert_true((d->states & ~0xa70u) == 0 && d->state >= 1 && d->state <= 12);
-	assert_true((d->pad[0] | d->pad[1] | d->pad[2]) == 0);
+	assert_true(d->flags <= 1 && (d->pad[0] | d->pad[1]) == 0);
+	if (d->flags == 0)
+		assert_memory_equal(&d->seen, &none, sizeof(none));
+}
+
+static void
+sample_holds(const struct wire_sample *s)
+{
+	tuple_holds(&s->tuple);
+	assert_true(s->cookie + 1 >= 2);
+}
+
+static bool
+state_of_orphan(unsigned s)
+{
+	return s == 4 || s == 5 || s == 9 || s == 11;
+}
+
+static void
+sampled_holds(const struct wire_sampled *s)
+{
+	assert_true(s->found >= 1 && s->found <= 5 && s->error >= 0 && s->mini <= 1);
+	assert_true(s->pad == 0 && s->state <= 12);
+	assert_true(s->found != 1 || state_of_orphan(s->state));
+}
+
+static void
+found_holds(const struct wire_found_record *f)
+{
+	tuple_holds(&f->tuple);
+	assert_true(f->cookie + 1 >= 2 && f->mini <= 1 && state_of_orphan(f->state));
+	for (size_t i = 0; i < sizeof(f->pad); i++)
+		assert_int_equal(f->pad[i], 0);
+}
+
+static void
+found_end_holds(const struct wire_found_end *f)
+{
+	assert_true(f->complete <= 1 && f->error >= 0);
+	for (size_t i = 0; i < sizeof(f->pad); i++)
+		assert_int_equal(f->pad[i], 0);
 }
 
 static void
@@ -723,6 +958,14 @@ record_holds(const struct wire_view *view, size_t i)
 		destroy_holds(&((const struct wire_destroy *)view->records)[i]);
 	else if (view->type == WIRE_R2B_RESULT)
 		result_holds(&((const struct wire_result_record *)view->records)[i]);
+	else if (view->type == WIRE_B2R_SAMPLE)
+		sample_holds(&((const struct wire_sample *)view->records)[i]);
+	else if (view->type == WIRE_R2B_SAMPLED)
+		sampled_holds(&((const struct wire_sampled *)view->records)[i]);
+	else if (view->type == WIRE_R2B_FOUND)
+		found_holds(&((const struct wire_found_record *)view->records)[i]);
+	else if (view->type == WIRE_R2B_FOUND_END)
+		found_end_holds(view->records);
 	else if (view->type == WIRE_T2B_HELLO || view->type == WIRE_R2B_HELLO)
 		hello_holds(view);
 }
@@ -812,6 +1055,10 @@ main(void)
 		cmocka_unit_test(test_values),
 		cmocka_unit_test(test_one_byte_sets),
 		cmocka_unit_test(test_orphan_states),
+		cmocka_unit_test(test_proved),
+		cmocka_unit_test(test_sampled_states),
+		cmocka_unit_test(test_progress_made),
+		cmocka_unit_test(test_progress_evidence),
 		cmocka_unit_test(test_unterminated_text),
 		cmocka_unit_test(test_header_fill),
 		cmocka_unit_test(test_names),

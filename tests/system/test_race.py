@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The peer of a proved ghost reads on at a random moment around the destroy: race.c makes the rounds,
+and here they are held against the records.
+
+A round is judged by what is certain. The peer has read a byte that was not there before (`grew`): so
+the ghost had made progress by then. The owner was alive at `dies`, so the reaper's last look was not
+before `dies` + latency - look-to-act. When `grew` comes before that, the reaper must have seen it.
+
+EGB_RACE_ROUNDS and EGB_RACE_SEED set the number of rounds and the seed."""
+
+import collections
+import os
+import random
+import statistics
+import subprocess
+
+import pytest
+
+import machine
+import sockets
+from machine import BUILD
+from service import LIBEXEC
+
+ROUNDS = int(os.environ.get("EGB_RACE_ROUNDS", "2000"))
+PARALLEL = 100
+GRACE_MS = 100
+LOOK_TO_ACT_P99_NS = 100_000
+RULES = f"""
+[rule clean]
+exit = clean
+action = destroy
+grace = {GRACE_MS}ms
+require = stuck
+
+[rule killed]
+exit = kill
+action = destroy
+grace = {GRACE_MS}ms
+require = none
+"""
+
+Round = collections.namedtuple(
+    "Round", "cookie way dies resumes resumed grew before received sent end")
+
+
+@pytest.fixture(autouse=True)
+def network():
+    machine.own_network()
+
+
+@pytest.fixture
+def bystanders(stage):
+    living = sockets.crowd(stage.actor(), 20)
+    yield living
+    for connection in living:
+        connection.exchange()
+
+
+def run_race(service, rounds, death):
+    """Returns the rounds and, by cookie, their records."""
+    seed = int(os.environ.get("EGB_RACE_SEED", random.SystemRandom().randrange(1 << 32)))
+    print(f"{rounds} rounds, seed {seed}")
+    ended = subprocess.run([BUILD / "tests" / "race", str(rounds), str(PARALLEL), str(seed),
+                            str(GRACE_MS), service.log_path, death],
+                           stdout=subprocess.PIPE, text=True, timeout=120, check=True)
+    assert service.stop() == 0  # every request has its result
+    made = [parse(line) for line in ended.stdout.splitlines()]
+    assert len(made) == rounds
+    return made, records_by_cookie(service.audit.all())
+
+
+def parse(line):
+    word, cookie, way, *numbers, end = line.split()
+    assert word == "round"
+    return Round(int(cookie), way, *map(int, numbers), end)
+
+
+def records_by_cookie(records):
+    """cookie -> [(decision, result)], in order."""
+    decided, found = {}, collections.defaultdict(list)
+    for record in records:
+        ghost = record.get("eghostbuster.ghost")
+        if record["event.action"] == "decide":
+            decided[ghost] = record
+        elif record["event.action"] == "destroy":
+            decision = decided[ghost]
+            cookie = int(decision["eghostbuster.socket.cookie"], 16)
+            found[cookie].append((decision, record))
+    return found
+
+
+def judge(round_, pairs):
+    """What became of a round, in a few words."""
+    results = [result["eghostbuster.result"] for _, result in pairs]
+    destroyed = [result for _, result in pairs if result["eghostbuster.result"] == "destroyed"]
+    if round_.end in ("hung", "corrupt"):
+        return f"FAILED: {round_.end}"
+    if round_.end == "eof":
+        return judge_delivered(round_, results)
+    if not destroyed:
+        return "FAILED: cut, and no record of it"
+    if round_.resumes == 0:
+        return "cut before the peer reads on"
+    if round_.grew == 0:
+        return "cut before any progress"
+    if round_.grew < last_look(round_, destroyed[0]):
+        return "FAILED: cut, and there was progress before the last look"
+    return "cut between look and act"
+
+
+def judge_delivered(round_, results):
+    if round_.received != round_.sent:
+        return "FAILED: the end came before all data"
+    if "refused-progress" in results:
+        return "delivered, refused-progress"
+    if "destroyed" in results:
+        return "delivered, and then destroyed"
+    return "delivered, no request"
+
+
+def last_look(round_, result):
+    """Not before this time did the reaper look for the last time."""
+    return round_.dies + result["eghostbuster.latency_ns"] - result["eghostbuster.look_to_act_ns"]
+
+
+def assert_looks_like_a_proof(decision):
+    proof = decision["eghostbuster.proof"]
+    first, second = proof["samples"]
+    assert proof["stuck"] is True and proof["interval_ms"] >= GRACE_MS
+    assert first["bytes_acked"] == second["bytes_acked"]
+    assert first["window_end"] >= second["window_end"]
+
+
+def look_to_act(records):
+    return sorted(result["eghostbuster.look_to_act_ns"] for pairs in records.values()
+                  for _, result in pairs if result["eghostbuster.result"] == "destroyed")
+
+
+def report(outcomes, times):
+    """Returns the 99th percentile of look-to-act."""
+    for outcome, count in sorted(outcomes.items()):
+        print(f"{count:6}  {outcome}")
+    p99 = statistics.quantiles(times, n=100)[98]
+    print(f"look to act: p50 {statistics.median(times) / 1000:.1f} us, p99 {p99 / 1000:.1f} us, "
+          f"max {times[-1] / 1000:.1f} us")
+    return p99
+
+
+def sanitized():
+    return b"__asan_init" in (LIBEXEC / "reaper").read_bytes()
+
+
+def test_race(prepared, bystanders, capsys):
+    prepared.configure(RULES)
+    service = prepared.run()
+    with capsys.disabled():
+        print()
+        rounds, records = run_race(service, ROUNDS, "exit")
+        outcomes = collections.Counter(judge(r, records[r.cookie]) for r in rounds)
+        p99 = report(outcomes, look_to_act(records))
+    assert not [outcome for outcome in outcomes if outcome.startswith("FAILED")]
+    for pairs in records.values():
+        for decision, _ in pairs:
+            assert_looks_like_a_proof(decision)
+    for round_ in rounds:
+        if any(result["eghostbuster.result"] == "refused-progress"
+               for _, result in records[round_.cookie]):
+            assert round_.resumes, "refused, and the peer had not moved"
+    if ROUNDS >= 1000:  # both sides of the race have been seen
+        assert outcomes["delivered, refused-progress"] and outcomes["cut before the peer reads on"]
+    assert sanitized() or p99 < LOOK_TO_ACT_P99_NS
+
+
+def test_the_judge_sees_a_cut_after_progress(prepared):
+    """The control: ghosts of a kill are destroyed without proof, and so some are cut that move."""
+    prepared.configure(RULES)
+    rounds, records = run_race(prepared.run(), 300, "kill")
+    outcomes = collections.Counter(judge(r, records[r.cookie]) for r in rounds)
+    report(outcomes, look_to_act(records))
+    assert outcomes["FAILED: cut, and there was progress before the last look"]
+    assert not outcomes["FAILED: cut, and no record of it"]

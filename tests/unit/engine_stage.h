@@ -1,0 +1,459 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef TESTS_UNIT_ENGINE_STAGE_H
+#define TESTS_UNIT_ENGINE_STAGE_H
+
+/* The broker's engine on a stage: the test plays tracker, reaper and clock. The log is a file in
+ * memory, read as it grows. For one test program each: it has sendmsg() in it. */
+
+#include "tests/unit/unit.h"
+
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+
+#include "broker/engine.h"
+#include "tests/unit/breaker_free.h"
+#include "tests/unit/ghosts_free.h"
+
+#define NETNS	   4026531840u
+#define START	   (1000 * NS_PER_S)
+#define GHOSTS_TOP 200000u /* numbers of ghosts that a test may come to */
+
+static struct engine engine;
+static struct policy policy;
+static struct auditlog audit;
+static struct channel to_reaper, reaper;
+static int log_file = -1, log_full = -1;
+static mono_ns now;
+
+/* ---- what the log says ---- */
+
+/* Counted line by line, as far as the file has been read. */
+static struct {
+	off_t read;
+	uint64_t sequence;
+	unsigned exits, lost, reconciles, breakers;
+	unsigned decided[GHOSTS_TOP]; /* decide records of that ghost with verdict destroy */
+	unsigned proved[GHOSTS_TOP];  /* ... and with two samples */
+	unsigned left[GHOSTS_TOP];    /* ... with another verdict */
+	unsigned results[GHOSTS_TOP]; /* destroy records */
+	unsigned observed;
+	char last[RECORD_MAX]; /* line */
+} seen;
+
+static inline uint64_t
+number_behind(const char *line, const char *name)
+{
+	const char *p = strstr(line, name);
+
+	assert_non_null(p);
+	return strtoull(p + strlen(name), NULL, 10);
+}
+
+static inline void
+ghost_line_count(const char *line, bool decide)
+{
+	bool destroy = strstr(line, "\"eghostbuster.verdict\":\"destroy\"") != NULL;
+	bool proof = strstr(line, "\"stuck\":true,") != NULL;
+	uint64_t id = number_behind(line, "\"eghostbuster.ghost\":");
+
+	assert_true(id < GHOSTS_TOP);
+	seen.decided[id] += decide && destroy;
+	seen.proved[id] += decide && destroy && proof;
+	seen.left[id] += decide && !destroy;
+	seen.results[id] += !decide;
+	assert_true(destroy || !proof); /* what is proved is destroyed */
+}
+
+static inline void
+line_count(const char *line)
+{
+	bool decide = strstr(line, "\"event.action\":\"decide\"") != NULL;
+
+	assert_int_equal(number_behind(line, "\"event.sequence\":"), ++seen.sequence);
+	assert_memory_equal(line, "{\"@timestamp\":\"2", 16);
+	assert_int_equal(line[strlen(line) - 1], '}');
+	if (decide || strstr(line, "\"event.action\":\"destroy\"") != NULL)
+		ghost_line_count(line, decide);
+	seen.exits += strstr(line, "\"event.action\":\"exit\"") != NULL;
+	seen.lost += strstr(line, "\"event.action\":\"lost\"") != NULL;
+	seen.reconciles += strstr(line, "\"event.action\":\"reconcile\"") != NULL;
+	seen.breakers += strstr(line, "\"event.action\":\"breaker\"") != NULL;
+	seen.observed += strstr(line, "\"eghostbuster.result\":\"observed\"") != NULL;
+	assert_true(strlen(line) < sizeof(seen.last));
+	memcpy(seen.last, line, strlen(line) + 1);
+}
+
+static inline void
+log_read(void)
+{
+	static char text[1 << 16];
+	char *line, *eol;
+	ssize_t n;
+
+	while ((n = pread(log_file, text, sizeof(text) - 1, seen.read)) > 0) {
+		text[n] = '\0';
+		for (line = text; (eol = strchr(line, '\n')) != NULL; line = eol + 1) {
+			*eol = '\0';
+			line_count(line);
+		}
+		if (line == text)
+			return; /* a part of a line */
+		seen.read += line - text;
+	}
+}
+
+static inline void
+last_has(const char *part)
+{
+	log_read();
+	if (strstr(seen.last, part) == NULL)
+		fail_msg("no %s in %s", part, seen.last);
+}
+
+/* ---- the moment a request leaves ---- */
+
+static unsigned requested[GHOSTS_TOP]; /* times that ghost was */
+static unsigned packets;	       /* of requests to destroy */
+
+static inline void
+request_check(const struct wire_destroy *request)
+{
+	static const struct wire_progress none;
+	bool proved = (request->flags & WIRE_DESTROY_PROVED) != 0;
+
+	assert_true(request->ghost < GHOSTS_TOP);
+	requested[request->ghost]++;
+	assert_true(seen.decided[request->ghost] >= 1);
+	assert_true(!proved || seen.proved[request->ghost] >= 1);
+	assert_true(proved || memcmp(&request->seen, &none, sizeof(none)) == 0);
+}
+
+/* In place of the C library's: whatever leaves for the reaper must be in the file by now (I3). */
+ssize_t
+sendmsg(int fd, const struct msghdr *msg, int flags)
+{
+	const struct wire_header *header = msg->msg_iov[0].iov_base;
+	const struct wire_destroy *requests = msg->msg_iov[1].iov_base;
+	ssize_t n = syscall(SYS_sendmsg, fd, msg, flags);
+
+	if (n < 0 || header->type != WIRE_B2R_DESTROY)
+		return n;
+	packets++;
+	log_read();
+	for (size_t i = 0; i < msg->msg_iov[1].iov_len / sizeof(requests[0]); i++)
+		request_check(&requests[i]);
+	return n;
+}
+
+/* ---- the stage ---- */
+
+static inline int
+setup(void **state)
+{
+	int ends[2];
+
+	(void)state;
+	log_file = memfd_create("audit.jsonl", MFD_CLOEXEC);
+	log_full = open("/dev/full", O_RDWR | O_CLOEXEC);
+	if (log_file < 0 || log_full < 0 || fcntl(log_file, F_SETFL, O_APPEND) < 0 ||
+		stderr_keep() < 0 ||
+		socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends) < 0)
+		return -1;
+	channel_open(&to_reaper, ends[0], "reaper", WIRE_R2B);
+	channel_open(&reaper, ends[1], "broker", WIRE_B2R);
+	policy_default(&policy);
+	auditlog_open(&audit, dup(log_file), -1, "/log/audit.jsonl");
+	engine_init(&engine, &policy, &audit, &to_reaper, "boot");
+	engine.netns = NETNS;
+	now.ns = START;
+	memset(&seen, 0, sizeof(seen));
+	memset(requested, 0, sizeof(requested));
+	packets = 0;
+	return 0;
+}
+
+static inline int
+teardown(void **state)
+{
+	(void)state;
+	stderr_give_back();
+	ghosts_free(&engine.ghosts);
+	breaker_free(&engine.breaker);
+	free(audit.buffer);
+	close(audit.fd);
+	close(log_file);
+	close(log_full);
+	close(to_reaper.fd);
+	return reaper.fd < 0 ? 0 : close(reaper.fd);
+}
+
+#define ON_STAGE(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+
+static inline void
+log_breaks(void)
+{
+	assert_true(dup2(log_full, audit.fd) >= 0);
+}
+
+static inline void
+log_works(void)
+{
+	assert_true(dup2(log_file, audit.fd) >= 0);
+}
+
+/* ---- the tracker's part ---- */
+
+static inline struct wire_orphan
+orphan_of(uint32_t tgid, uint64_t cookie)
+{
+	return (struct wire_orphan){ .owner = { .start_boottime = 5,
+					     .tgid = tgid,
+					     .uid = 33,
+					     .exit_code = 9,
+					     .comm = "nginx",
+					     .unit = "nginx.service" },
+		.tuple = { .family = AF_INET,
+			.src_port = 80,
+			.dst_port = 4711,
+			.netns = NETNS,
+			.src = { 127, 0, 0, 1 },
+			.dst = { 127, 0, 0, 2 } },
+		.cookie = cookie,
+		.born_mono_ns = now.ns,
+		.send_queue = 100,
+		.state = TCP_STATE_FIN_WAIT1 };
+}
+
+static inline void
+orphan_in(const struct wire_orphan *orphan)
+{
+	engine_orphans(&engine, orphan, 1, now);
+}
+
+/* Left by a process that was killed: the built-in policy requests it at once. */
+static inline void
+killed_in(uint32_t tgid, uint64_t cookie)
+{
+	const struct wire_orphan orphan = orphan_of(tgid, cookie);
+
+	orphan_in(&orphan);
+}
+
+/* Left by a process that was asked to stop: the built-in policy wants proof, 30 s long. */
+static inline void
+asked_in(uint32_t tgid, uint64_t cookie)
+{
+	struct wire_orphan orphan = orphan_of(tgid, cookie);
+
+	orphan.owner.exit_code = 15;
+	orphan_in(&orphan);
+}
+
+/* Left by a process that was asked to stop, under a rule with a grace of 30 s and no proof. */
+static inline void
+stopped_in(uint32_t tgid, uint64_t cookie)
+{
+	policy.rules[1].exits = EXIT_BIT(EXIT_TERM);
+	policy.rules[1].require = REQUIRE_NONE;
+	asked_in(tgid, cookie);
+}
+
+static inline void
+lost_in(uint64_t orphans, uint64_t exits, uint64_t stamps)
+{
+	const struct wire_lost lost = { orphans, exits, stamps };
+
+	engine_lost(&engine, &lost, now);
+}
+
+/* ---- the reaper's part ---- */
+
+static struct wire_destroy requests[GHOSTS_TOP];
+static struct wire_sample samples[GHOSTS_TOP];
+
+/* Of the last reaper_hears(). */
+static struct {
+	size_t destroys; /* in requests */
+	size_t samples;	 /* in samples */
+	unsigned reconciles;
+	uint64_t round; /* of the last of these */
+} heard;
+
+static inline void
+message_hear(const struct wire_view *view)
+{
+	switch ((int)view->type) {
+	case WIRE_B2R_DESTROY:
+		memcpy(&requests[heard.destroys], view->records, view->count * sizeof(requests[0]));
+		heard.destroys += view->count;
+		break;
+	case WIRE_B2R_SAMPLE:
+		memcpy(&samples[heard.samples], view->records, view->count * sizeof(samples[0]));
+		heard.samples += view->count;
+		break;
+	case WIRE_B2R_RECONCILE:
+		heard.reconciles++;
+		heard.round = ((const struct wire_reconcile *)view->records)->round;
+		break;
+	default:
+		fail_msg("the engine sent a %s", wire_type_name(view->type));
+	}
+}
+
+/* Takes in what the reaper can read now. */
+static inline void
+reaper_hears(void)
+{
+	struct wire_view view;
+
+	memset(&heard, 0, sizeof(heard));
+	while (channel_recv(&reaper, &view) == CHANNEL_MESSAGE)
+		message_hear(&view);
+}
+
+/* The same where nothing but requests to destroy is expected. Returns how many. */
+static inline size_t
+reaper_reads(void)
+{
+	reaper_hears();
+	assert_int_equal(heard.samples, 0);
+	assert_int_equal(heard.reconciles, 0);
+	return heard.destroys;
+}
+
+static inline struct wire_result_record
+result_of(const struct wire_destroy *request, enum wire_result result)
+{
+	bool destroyed = result == WIRE_RESULT_DESTROYED;
+
+	return (struct wire_result_record){ .ghost = request->ghost,
+		.cookie = request->cookie,
+		.done_mono_ns = now.ns,
+		.look_to_act_ns = destroyed ? 5 : 0,
+		.tries = 1,
+		.result = (uint8_t)result,
+		.state = TCP_STATE_FIN_WAIT1,
+		.peer_notice = destroyed ? WIRE_NOTICE_RST : WIRE_NOTICE_NONE };
+}
+
+static inline void
+reaper_answers(const struct wire_destroy *request, enum wire_result result)
+{
+	const struct wire_result_record record = result_of(request, result);
+
+	engine_results(&engine, &record, 1, now);
+}
+
+static inline struct wire_sampled
+sampled_of(const struct wire_sample *sample, enum wire_found found)
+{
+	bool orphan = found == WIRE_FOUND_ORPHAN;
+
+	return (struct wire_sampled){ .ghost = sample->ghost,
+		.cookie = sample->cookie,
+		.sampled_mono_ns = now.ns,
+		.progress = { .bytes_acked = orphan ? 1000 : 0,
+			.window_end = orphan ? 2000 : 0,
+			.send_queue = orphan ? 700 : 0 },
+		.found = (uint8_t)found,
+		.state = orphan ? TCP_STATE_FIN_WAIT1 : 0 };
+}
+
+static inline void
+reaper_samples(const struct wire_sample *sample, enum wire_found found)
+{
+	const struct wire_sampled record = sampled_of(sample, found);
+
+	engine_samples(&engine, &record, 1, now);
+}
+
+static inline struct wire_found_record
+found_of(uint64_t cookie)
+{
+	const struct wire_orphan orphan = orphan_of(1, cookie);
+	struct wire_found_record found = { .cookie = cookie,
+		.tuple = orphan.tuple,
+		.progress = { .bytes_acked = 1000, .window_end = 2000, .send_queue = 700 },
+		.state = TCP_STATE_FIN_WAIT1 };
+
+	found.tuple.netns = 0; /* the reaper does not say */
+	return found;
+}
+
+static inline void
+reaper_finds(uint64_t cookie)
+{
+	const struct wire_found_record found = found_of(cookie);
+
+	engine_found(&engine, &found, 1, now);
+}
+
+static inline void
+reaper_has_found(uint64_t round, uint32_t count)
+{
+	const struct wire_found_end end = {
+		.round = round, .done_mono_ns = now.ns, .count = count, .complete = 1
+	};
+
+	engine_found_end(&engine, &end, now);
+}
+
+/* ---- turns ---- */
+
+static inline bool
+turn(void)
+{
+	bool full = engine_turn(&engine, now);
+
+	log_read();
+	return full;
+}
+
+/* Turns until the channel has had room for all. Returns how many requests the reaper has read. */
+static inline size_t
+all_sent(void)
+{
+	size_t n = 0;
+
+	for (bool full = true; full;) {
+		full = turn();
+		n += reaper_reads();
+	}
+	return n;
+}
+
+/* Ghosts that something is still to be done with. */
+static inline unsigned
+in_hand(void)
+{
+	return engine.ghosts.total - engine.ghosts.counts[GHOST_LEFT];
+}
+
+/* Counts per phase add up, and each ghost is in the table. */
+static inline void
+table_consistent(void)
+{
+	unsigned sum = 0;
+
+	for (unsigned i = 0; i < GHOST_PHASES; i++)
+		sum += engine.ghosts.counts[i];
+	assert_int_equal(sum, engine.ghosts.total);
+	assert_int_equal(HASH_COUNT(engine.ghosts.by_cookie), engine.ghosts.total);
+}
+
+/* ---- a peer that is not what it should be ---- */
+
+/* act() ends the process, and says that `who` broke the protocol. */
+static inline void
+protocol_expect(void (*act)(void *), void *arg, const char *who)
+{
+	char said[8192], want[64];
+
+	assert_int_equal(child_run(act, arg, said, sizeof(said)), 1);
+	snprintf(want, sizeof(want), "the %s broke the protocol: ", who);
+	if (strstr(said, want) == NULL)
+		fail_msg("no '%s' in '%s'", want, said);
+}
+
+#endif
