@@ -259,7 +259,8 @@ struct wire_result_record {
 	uint64_t ghost;
 	uint64_t cookie;
 	uint64_t done_mono_ns;	 /* when the kernel's answer was read */
-	uint64_t look_to_act_ns; /* from the look-up's answer to the destroy's send, 0 if none */
+	uint64_t look_to_act_ns; /* from before the look to the act's acknowledgement: what the
+				  * peer does outside this time is seen; 0 without an act */
 	uint32_t send_queue;	 /* idiag_wqueue of the look-up, bytes */
 	int32_t error;		 /* errno of the kernel's answer, 0 or positive */
 	uint16_t tries;		 /* look-ups made */
@@ -364,14 +365,15 @@ const char *tcp_state_name(unsigned state);
 /* The inverse of tcp_state_name(). Returns 0 when there is no such state. */
 unsigned tcp_state_by_name(const char *name);
 
-/* idiag_timer as in the audit record: "none", "retransmit", "keepalive", "mini-socket", "zero-window". */
+/* idiag_timer as in the audit record: "none", "retransmit", "keepalive", "mini-socket",
+ * "zero-window". */
 const char *tcp_timer_name(unsigned timer);
 
 #define WIRE_ENDPOINT_TEXT 56 /* bytes enough for any endpoint */
 
 /* "127.0.0.1:80" or "[::1]:80"; family is AF_INET or AF_INET6. */
-void wire_endpoint_text(uint16_t family, const uint8_t address[16], uint16_t port,
-	char out[WIRE_ENDPOINT_TEXT]);
+void wire_endpoint_text(
+	uint16_t family, const uint8_t address[16], uint16_t port, char out[WIRE_ENDPOINT_TEXT]);
 
 /* True when the peer has taken something, or allowed more, between the two looks: bytes
  * acknowledged, or the right edge of its window advanced. A window that shrinks is no progress (RFC

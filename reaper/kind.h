@@ -48,6 +48,7 @@ struct ticket {
 	mono_ns due;
 	uint64_t order; /* among those due at the same time */
 	mono_ns first_look;
+	mono_ns asked;	/* just before the last look was asked for */
 	mono_ns looked; /* when the last look's answer was read */
 };
 

@@ -267,6 +267,7 @@ tcp_still_ghost(struct netlink *nl, const struct kind_scope *scope, struct ticke
 	for (size_t i = 0; i < count; i++) {
 		struct ticket *t = tickets[i];
 
+		t->asked = nl->sent;
 		t->looked = queries[i].read;
 		t->result.tries++;
 		t->result.done_mono_ns = queries[i].read.ns;
@@ -294,7 +295,7 @@ tcp_release(struct netlink *nl, struct ticket *const *tickets, size_t count)
 	for (size_t i = 0; i < count; i++) {
 		struct ticket *t = tickets[i];
 
-		t->result.look_to_act_ns = nl->sent.ns - t->looked.ns;
+		t->result.look_to_act_ns = queries[i].read.ns - t->asked.ns;
 		t->result.done_mono_ns = queries[i].read.ns;
 		t->verdict = ack_read(t, &queries[i]);
 	}

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/io_uring.h>
 #include <linux/sched.h>
 #include <net/if.h>
@@ -267,7 +268,23 @@ verb_write(struct control *c, char **arg)
 		stream_write(number(arg[0]), (size_t)atol(arg[1]), (size_t)atol(arg[2]), 0));
 }
 
-/* ADDRESS PORT COUNT BYTES: connections of a crowd, with BYTES written to each. Answers the first
+/* Numbers from CROWD_FD on have no gaps. */
+#define CROWD_FD 64
+
+static int
+crowd_connect(const struct sockaddr_storage *ss, socklen_t len, size_t bytes)
+{
+	int low = socket(ss->ss_family, SOCK_STREAM, 0);
+	int fd = fcntl(low, F_DUPFD_CLOEXEC, CROWD_FD);
+
+	close(low);
+	if (fd < 0 || connect(fd, (const struct sockaddr *)ss, len) ||
+		stream_write(fd, bytes, 0, MSG_DONTWAIT) != (long)bytes)
+		return -1;
+	return fd;
+}
+
+/* ADDRESS PORT COUNT BYTES: many connections, with BYTES written to each. Answers the first
  * descriptor; the others follow it without a gap. */
 static void
 verb_crowd(struct control *c, char **arg)
@@ -275,15 +292,13 @@ verb_crowd(struct control *c, char **arg)
 	struct sockaddr_storage ss;
 	socklen_t len = address_parse(arg[0], arg[1], &ss);
 	int count = number(arg[2]), first = -1;
-	size_t bytes = (size_t)atol(arg[3]);
 
 	for (int i = 0; i < count; i++) {
-		int fd = socket(ss.ss_family, SOCK_STREAM, 0);
+		int fd = crowd_connect(&ss, len, (size_t)atol(arg[3]));
 
 		if (i == 0)
 			first = fd;
-		if (fd < 0 || fd != first + i || connect(fd, (struct sockaddr *)&ss, len) ||
-			stream_write(fd, bytes, 0, MSG_DONTWAIT) != (long)bytes) {
+		if (fd < 0 || fd != first + i) {
 			answer_result(c, "crowd", -1);
 			return;
 		}

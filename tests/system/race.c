@@ -2,8 +2,10 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <linux/tcp.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,7 +14,6 @@
 #include <sys/epoll.h>
 #include <sys/inotify.h>
 #include <sys/ioctl.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -30,7 +31,7 @@
  * Prints a line for every round, which test_race.py holds against the records. Times are in ns of
  * CLOCK_MONOTONIC, 0 where there was none:
  *
- *	round COOKIE WAY DIES RESUMES RESUMED GREW BEFORE RECEIVED SENT END
+ *	round COOKIE WAY DIES RESUMES RESUMED GREW ENDS BEFORE RECEIVED SENT END
  *
  * WAY: by the clock or by the log. DIES: the owner is about to die. RESUMES, RESUMED: before and
  * after the first read. GREW: a byte has been read that was not there before the peer read on, so
@@ -43,7 +44,7 @@
 #define NS_PER_S  1000000000ull
 
 #define PARALLEL_MAX 256
-#define SNDBUF	     32768
+#define SNDBUF	     262144
 #define RCVBUF	     16384
 #define SPIN_NS	     (150 * NS_PER_US) /* how long a reader that has resumed waits for more */
 #define DECIDED_NS   (120 * NS_PER_US) /* it resumes at most that long after the decision */
@@ -59,10 +60,12 @@ struct round {
 	int peer;
 	enum way way;
 	uint64_t cookie;
-	const volatile uint64_t *dies; /* written by the owner, the last thing it does */
-	uint64_t began, resume_at;     /* resume_at: 0 when it has resumed */
+	int go;			   /* the owner's end of a pipe: a byte lets it die */
+	volatile uint64_t dies;	   /* written by the owner, the last thing it does */
+	uint64_t began, resume_at; /* resume_at: 0 when it has resumed */
 	uint64_t resumes, resumed, grew;
 	size_t before, received, sent;
+	_Alignas(16) unsigned char stack[16384]; /* of the owner */
 };
 
 static struct {
@@ -71,7 +74,6 @@ static struct {
 	bool by_kill;
 	uint64_t random;
 	int epoll, listener, inotify, log;
-	volatile uint64_t *deaths; /* shared with the owners, one for each round */
 	struct round round[PARALLEL_MAX];
 	char text[LOG_BYTES]; /* the end of the audit log, from the last whole line on */
 	size_t text_len;
@@ -182,18 +184,20 @@ connection_fill(int fd, int peer)
 	return sent;
 }
 
-static _Noreturn void
-owner_main(int go, volatile uint64_t *dies)
+/* Shares the parent's memory: with nothing to unmap it comes straight to its files. */
+static int
+owner_main(void *arg)
 {
+	struct round *r = arg;
 	char byte;
 
 	for (unsigned i = 0; i < race.parallel; i++) { /* they are the parent's to close */
 		if (race.round[i].running)
 			close(race.round[i].peer);
 	}
-	if (read(go, &byte, 1) != 1)
+	if (read(r->go, &byte, 1) != 1)
 		_exit(1);
-	*dies = now();
+	r->dies = now();
 	if (race.by_kill)
 		kill(getpid(), SIGKILL);
 	_exit(0);
@@ -201,17 +205,15 @@ owner_main(int go, volatile uint64_t *dies)
 
 /* A process to which alone the connection belongs; it dies at once. */
 static void
-owner_start(int fd, volatile uint64_t *dies)
+owner_start(struct round *r, int fd)
 {
 	int go[2];
 
 	if (pipe(go))
 		die("pipe");
-	pid_t pid = fork();
-	if (pid < 0)
-		die("fork");
-	if (pid == 0)
-		owner_main(go[0], dies);
+	r->go = go[0];
+	if (clone(owner_main, r->stack + sizeof(r->stack), CLONE_VM | SIGCHLD, r) < 0)
+		die("clone");
 	close(fd);
 	if (write(go[1], "x", 1) != 1)
 		die("write");
@@ -234,9 +236,9 @@ round_begin(struct round *r)
 {
 	socklen_t len = sizeof(r->cookie);
 	struct epoll_event event = { .events = 0, .data.ptr = r }; /* errors come unasked */
-	volatile uint64_t *dies = &race.deaths[race.begun];
 
-	*r = (struct round){ .running = true, .dies = dies };
+	memset(r, 0, offsetof(struct round, stack));
+	r->running = true;
 	int fd = connection_open(&r->peer);
 	r->sent = connection_fill(fd, r->peer);
 	if (getsockopt(fd, SOL_SOCKET, SO_COOKIE, &r->cookie, &len) ||
@@ -244,7 +246,7 @@ round_begin(struct round *r)
 		die("round_begin");
 	r->way = race.begun++ % 2 ? BY_LOG : BY_CLOCK;
 	race.running++;
-	owner_start(fd, dies);
+	owner_start(r, fd);
 	r->began = now();
 	r->resume_at = resume_time(r->way, r->began);
 }
@@ -252,9 +254,9 @@ round_begin(struct round *r)
 static void
 round_end(struct round *r, const char *how)
 {
-	printf("round %llu %s %llu %llu %llu %llu %zu %zu %zu %s\n", (unsigned long long)r->cookie,
-		way_names[r->way], (unsigned long long)*r->dies, (unsigned long long)r->resumes,
-		(unsigned long long)r->resumed, (unsigned long long)r->grew, r->before, r->received,
+	printf("round %llu %s %llu %llu %llu %llu %llu %zu %zu %zu %s\n", (unsigned long long)r->cookie,
+		way_names[r->way], (unsigned long long)r->dies, (unsigned long long)r->resumes,
+		(unsigned long long)r->resumed, (unsigned long long)r->grew, (unsigned long long)now(), r->before, r->received,
 		r->sent, how);
 	close(r->peer); /* leaves the epoll set */
 	r->running = false;
@@ -450,10 +452,8 @@ main(int argc, char **argv)
 	race.by_kill = strcmp(argv[6], "kill") == 0;
 	if (race.rounds == 0 || race.parallel == 0 || race.parallel > PARALLEL_MAX)
 		return 2;
-	race.deaths = mmap(NULL, race.rounds * sizeof(*race.deaths), PROT_READ | PROT_WRITE,
-		MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	race.epoll = epoll_create1(EPOLL_CLOEXEC);
-	if (race.deaths == MAP_FAILED || race.epoll < 0)
+	if (race.epoll < 0)
 		die("race");
 	setvbuf(stdout, NULL, _IOFBF, 1 << 16);
 	listener_open();

@@ -40,7 +40,7 @@ require = none
 """
 
 Round = collections.namedtuple(
-    "Round", "cookie way dies resumes resumed grew before received sent end")
+    "Round", "cookie way dies resumes resumed grew ends before received sent end")
 
 
 @pytest.fixture(autouse=True)

@@ -224,8 +224,10 @@ def mptcp(victim):
         pytest.skip("no MPTCP here")
     listener = MptcpListener()
     fd = victim.mptcp(4)
+    victim.sndbuf(fd, 4 << 20)
     victim.connect(fd, listener.address, listener.port)
-    return fd, listener.accept(), listener.port
+    yield fd, listener.accept(), listener.port
+    listener.socket.close()  # until then: a second subflow knocks there, too
 
 
 @pytest.mark.parametrize("death, length", [("exit", 4000), ("kill", 20000)],
@@ -234,7 +236,6 @@ def test_mptcp_is_never_touched(proving, victim, mptcp, death, length):
     """Neither by the event nor by two rounds of looking; when the second ghost of those is gone, the
     subflow's grace would be over, too."""
     fd, peer, port = mptcp
-    victim.sndbuf(fd, 4 << 20)
     assert victim.write(fd, length, 0) == length
     victim.die("exit", 0) if death == "exit" else victim.kill()
     proving.fence()
@@ -259,31 +260,33 @@ def buried(service):
     return connection
 
 
+SECOND_PATH = "127.0.0.9 dev lo id 9 subflow"
+
+
 @pytest.fixture
-def second_path():
-    """MPTCP connections get a second subflow, from an address of its own."""
-    where = ("ip mptcp endpoint add 127.0.0.9 dev lo id 9 subflow", "ip mptcp endpoint delete id 9")
+def paths():
+    """Adds (True) and takes away (False) an address for second subflows of MPTCP connections."""
+    def change(add):
+        machine.run("ip mptcp endpoint " + (f"add {SECOND_PATH}" if add else "delete id 9"))
     try:
-        machine.run("ip mptcp limits set subflow 2 add_addr_accepted 2")
-        machine.run(where[0])
+        machine.run("ip mptcp limits set subflow 2")
     except (FileNotFoundError, subprocess.CalledProcessError):
         pytest.skip("ip mptcp does not work here")
-    box = [where[1]]
-    yield lambda: machine.run(box.pop())
-    for command in box:
-        machine.run(command)
+    yield change
+    machine.run("ip mptcp endpoint flush")
 
 
-def test_mptcp_subflow_taken_away(proving, second_path, victim, mptcp):
+def test_mptcp_subflow_taken_away(proving, paths, victim, mptcp):
     """An address is taken from a living connection. What becomes of its subflow looks like a ghost: it
     has no inode, its FIN is outstanding, and nothing moves while the peer reads nothing."""
     fd, peer, port = mptcp
-    sent = victim.write(fd, 10, 0)
+    sockets.exchange(victim, fd, peer)
+    paths(True)
     machine.eventually(lambda: len(subflows(port)) == 2, "a second subflow")
-    sent += victim.fill(fd, sent)
+    sent = victim.fill(fd, 0)
     machine.eventually(lambda: all(row.timer == sockets.TIMER_ZERO_WINDOW for row in subflows(port)),
                        "the peer's window is zero")
-    second_path()
+    paths(False)
     machine.eventually(lambda: [row for row in subflows(port) if row.inode == 0], "it is closed")
     looks_like_a_ghost = [row for row in subflows(port) if row.inode == 0]
     for _ in range(2):

@@ -622,7 +622,7 @@ netlink_exchange(struct netlink *nl, struct netlink_query *queries, size_t count
 		const struct nlmsghdr *head = (const struct nlmsghdr *)queries[i].request;
 		const struct inet_diag_req_v2 *body = (const void *)(head + 1);
 
-		queries[i].read.ns = 900 + i;
+		queries[i].read.ns = 1100 + i;
 		queries[i].has_row = false;
 		queries[i].error = EINVAL;
 		if (queries[i].len == 0)
@@ -708,7 +708,7 @@ test_look_found(void **state)
 	row.send_queue = 77;
 	look(&t, 0, &row);
 	assert_int_equal(t.verdict, VERDICT_ACT);
-	assert_true(t.found && t.looked.ns == 900);
+	assert_true(t.found && t.asked.ns == 1000 && t.looked.ns == 1100);
 	assert_int_equal(t.result.send_queue, 77);
 	assert_int_equal(t.result.state, TCP_STATE_FIN_WAIT1);
 	assert_int_equal(t.result.timer, 1);
@@ -989,7 +989,7 @@ test_whole_batch(void **state)
 	assert_int_equal(kernel.count, WIRE_BATCH_MAX);
 	for (size_t i = 0; i < WIRE_BATCH_MAX; i++) {
 		assert_int_equal(tickets[i].verdict, VERDICT_ACT);
-		assert_true(tickets[i].looked.ns == 900 + i);
+		assert_true(tickets[i].looked.ns == 1100 + i);
 	}
 }
 
