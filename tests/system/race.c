@@ -47,8 +47,10 @@
 #define SNDBUF	     262144
 #define RCVBUF	     16384
 #define SPIN_NS	     (150 * NS_PER_US) /* how long a reader that has resumed waits for more */
-#define DECIDED_NS   (120 * NS_PER_US) /* it resumes at most that long after the decision */
-#define LATE_NS	     (5 * NS_PER_S)    /* no decision comes any more */
+#define DECIDED_NS   (60 * NS_PER_US)  /* it resumes at most that long after the decision */
+#define BEFORE_NS    (8 * NS_PER_MS)   /* or so long before or after the usual time of the act */
+#define AFTER_NS     (2 * NS_PER_MS)
+#define LATE_NS	     (5 * NS_PER_S) /* no decision comes any more */
 #define HUNG_NS	     (60 * NS_PER_S)
 #define LOG_BYTES    (1 << 20)
 
@@ -60,6 +62,7 @@ struct round {
 	int peer;
 	enum way way;
 	uint64_t cookie;
+	int fd;			   /* the owner's end of the connection */
 	int go;			   /* the owner's end of a pipe: a byte lets it die */
 	volatile uint64_t dies;	   /* written by the owner, the last thing it does */
 	uint64_t began, resume_at; /* resume_at: 0 when it has resumed */
@@ -70,7 +73,7 @@ struct round {
 
 static struct {
 	unsigned rounds, parallel, begun, ended, running;
-	uint64_t grace_ns;
+	uint64_t usual_ns; /* from the death to the act, as far as rounds without a race tell */
 	bool by_kill;
 	uint64_t random;
 	int epoll, listener, inotify, log;
@@ -184,6 +187,19 @@ connection_fill(int fd, int peer)
 	return sent;
 }
 
+/* The rest is the parent's to close. */
+static void
+keep_two(unsigned a, unsigned b)
+{
+	unsigned low = a < b ? a : b, high = a < b ? b : a;
+	const unsigned ranges[][2] = { { 3, low - 1 }, { low + 1, high - 1 }, { high + 1, ~0u } };
+
+	for (int i = 0; i < 3; i++) {
+		if (ranges[i][0] <= ranges[i][1] && close_range(ranges[i][0], ranges[i][1], 0))
+			_exit(1);
+	}
+}
+
 /* Shares the parent's memory: with nothing to unmap it comes straight to its files. */
 static int
 owner_main(void *arg)
@@ -191,10 +207,7 @@ owner_main(void *arg)
 	struct round *r = arg;
 	char byte;
 
-	for (unsigned i = 0; i < race.parallel; i++) { /* they are the parent's to close */
-		if (race.round[i].running)
-			close(race.round[i].peer);
-	}
+	keep_two((unsigned)r->fd, (unsigned)r->go);
 	if (read(r->go, &byte, 1) != 1)
 		_exit(1);
 	r->dies = now();
@@ -205,7 +218,7 @@ owner_main(void *arg)
 
 /* A process to which alone the connection belongs; it dies at once. */
 static void
-owner_start(struct round *r, int fd)
+owner_start(struct round *r)
 {
 	int go[2];
 
@@ -214,7 +227,7 @@ owner_start(struct round *r, int fd)
 	r->go = go[0];
 	if (clone(owner_main, r->stack + sizeof(r->stack), CLONE_VM | SIGCHLD, r) < 0)
 		die("clone");
-	close(fd);
+	close(r->fd);
 	if (write(go[1], "x", 1) != 1)
 		die("write");
 	close(go[0]);
@@ -228,7 +241,7 @@ resume_time(enum way way, uint64_t began)
 {
 	if (way == BY_LOG)
 		return began + LATE_NS;
-	return began + race.grace_ns * 3 / 4 + random_below(race.grace_ns);
+	return began + race.usual_ns - BEFORE_NS + random_below(BEFORE_NS + AFTER_NS);
 }
 
 static void
@@ -239,14 +252,14 @@ round_begin(struct round *r)
 
 	memset(r, 0, offsetof(struct round, stack));
 	r->running = true;
-	int fd = connection_open(&r->peer);
-	r->sent = connection_fill(fd, r->peer);
-	if (getsockopt(fd, SOL_SOCKET, SO_COOKIE, &r->cookie, &len) ||
+	r->fd = connection_open(&r->peer);
+	r->sent = connection_fill(r->fd, r->peer);
+	if (getsockopt(r->fd, SOL_SOCKET, SO_COOKIE, &r->cookie, &len) ||
 		epoll_ctl(race.epoll, EPOLL_CTL_ADD, r->peer, &event))
 		die("round_begin");
 	r->way = race.begun++ % 2 ? BY_LOG : BY_CLOCK;
 	race.running++;
-	owner_start(r, fd);
+	owner_start(r);
 	r->began = now();
 	r->resume_at = resume_time(r->way, r->began);
 }
@@ -254,9 +267,10 @@ round_begin(struct round *r)
 static void
 round_end(struct round *r, const char *how)
 {
-	printf("round %llu %s %llu %llu %llu %llu %llu %zu %zu %zu %s\n", (unsigned long long)r->cookie,
-		way_names[r->way], (unsigned long long)r->dies, (unsigned long long)r->resumes,
-		(unsigned long long)r->resumed, (unsigned long long)r->grew, (unsigned long long)now(), r->before, r->received,
+	printf("round %llu %s %llu %llu %llu %llu %llu %zu %zu %zu %s\n",
+		(unsigned long long)r->cookie, way_names[r->way], (unsigned long long)r->dies,
+		(unsigned long long)r->resumes, (unsigned long long)r->resumed,
+		(unsigned long long)r->grew, (unsigned long long)now(), r->before, r->received,
 		r->sent, how);
 	close(r->peer); /* leaves the epoll set */
 	r->running = false;
@@ -354,39 +368,63 @@ cookie_decided(uint64_t cookie)
 	}
 }
 
-static void
-line_read(char *line)
+/* Returns the cookie that a line decides to destroy, or 0. */
+static uint64_t
+line_read(const char *line)
 {
 	static const char member[] = "\"eghostbuster.socket.cookie\":\"";
 	const char *cookie = strstr(line, member);
 
-	if (cookie && strstr(line, "\"event.action\":\"decide\"") &&
-		strstr(line, "\"eghostbuster.verdict\":\"destroy\""))
-		cookie_decided(strtoull(cookie + sizeof(member) - 1, NULL, 16));
+	if (!cookie || !strstr(line, "\"event.action\":\"decide\"") ||
+		!strstr(line, "\"eghostbuster.verdict\":\"destroy\""))
+		return 0;
+	return strtoull(cookie + sizeof(member) - 1, NULL, 16);
+}
+
+/* Whole lines, the last one first: its request is the last that is dealt with. */
+static void
+lines_read(char *text, size_t len)
+{
+	while (len > 0) {
+		char *newline = memrchr(text, '\n', len - 1);
+		char *line = newline ? newline + 1 : text;
+
+		text[len - 1] = '\0';
+		uint64_t cookie = line_read(line);
+		if (cookie)
+			cookie_decided(cookie);
+		len = (size_t)(line - text);
+	}
 }
 
 static void
 log_read(void)
 {
-	char events[4096], *line = race.text, *end;
+	char events[4096];
 	ssize_t n;
 
 	while (read(race.inotify, events, sizeof(events)) > 0)
 		;
-	while ((n = read(race.log, race.text + race.text_len,
-			sizeof(race.text) - 1 - race.text_len)) > 0)
+	while ((n = read(race.log, race.text + race.text_len, sizeof(race.text) - race.text_len)) >
+		0)
 		race.text_len += (size_t)n;
-	race.text[race.text_len] = '\0';
-	while ((end = strchr(line, '\n')) != NULL) {
-		*end = '\0';
-		line_read(line);
-		line = end + 1;
-	}
-	race.text_len -= (size_t)(line - race.text);
-	memmove(race.text, line, race.text_len);
+	const char *end = memrchr(race.text, '\n', race.text_len);
+	size_t whole = end ? (size_t)(end + 1 - race.text) : 0;
+
+	lines_read(race.text, whole);
+	race.text_len -= whole;
+	memmove(race.text, race.text + whole, race.text_len);
 }
 
 /* ---- the loop ---- */
+
+/* Reset before it has resumed: reads the rest, and the reset. */
+static void
+round_cut(struct round *r)
+{
+	race.usual_ns += (now() - r->began) / 16 - race.usual_ns / 16;
+	round_read(r, 0);
+}
 
 static void
 event_handle(const struct epoll_event *event)
@@ -395,7 +433,9 @@ event_handle(const struct epoll_event *event)
 
 	if (r == NULL)
 		log_read();
-	else if (r->running) /* reset, when it has not resumed yet: reads the rest, and the reset */
+	else if (r->running && r->resumes == 0)
+		round_cut(r);
+	else if (r->running)
 		round_read(r, 0);
 }
 
@@ -448,7 +488,7 @@ main(int argc, char **argv)
 	race.rounds = (unsigned)atoi(argv[1]);
 	race.parallel = (unsigned)atoi(argv[2]);
 	race.random = strtoull(argv[3], NULL, 0) | 1;
-	race.grace_ns = strtoull(argv[4], NULL, 0) * NS_PER_MS;
+	race.usual_ns = strtoull(argv[4], NULL, 0) * NS_PER_MS;
 	race.by_kill = strcmp(argv[6], "kill") == 0;
 	if (race.rounds == 0 || race.parallel == 0 || race.parallel > PARALLEL_MAX)
 		return 2;

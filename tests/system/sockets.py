@@ -180,7 +180,7 @@ def exchange(actor, fd, peer):
 class SlowReader(threading.Thread):
     """Reads a little from a connection's peer, steadily, until it is told to stop."""
 
-    def __init__(self, connection, piece=1024, pause=0.1):
+    def __init__(self, connection, piece=2048, pause=0.05):
         super().__init__(daemon=True)
         self.connection, self.piece, self.pause = connection, piece, pause
         self.data, self.error, self._stop_order = b"", None, threading.Event()

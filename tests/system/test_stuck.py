@@ -125,7 +125,7 @@ def test_slow_reader_and_the_same_that_stops(prepared, actor, require):
         readers[connection].stop()
     for connection in stops:
         decision = proved(service, connection)
-        assert moment(decision) - stopped > GRACE_MS / 1000
+        assert moment(decision) > stopped
         assert samples_of(decision)[0]["age_ms"] > STEADY_S * 1000 - GRACE_MS
         assert samples_of(decision)[0]["bytes_acked"] > 0
         data, error = sockets.drain(connection.peer)

@@ -406,6 +406,33 @@ test_again(void **state)
 	assert_int_equal(seen.exits, 1);
 }
 
+/* It has moved on to a state that the policy leaves alone: decided by the state it is found in. */
+static void
+test_again_in_another_state(void **state)
+{
+	struct wire_found_record found = found_of(1);
+
+	(void)state;
+	started();
+	policy.rules[0].keys |= RULE_STATE;
+	policy.rules[0].states = TCP_STATE_BIT(TCP_STATE_FIN_WAIT1);
+	killed_in(812, 1);
+	turn();
+	reaper_hears();
+	reaper_answers(&requests[0], WIRE_RESULT_REFUSED_PROGRESS);
+	now.ns += PERIOD;
+	asked_expect(2);
+	found.state = TCP_STATE_FIN_WAIT2;
+	found.progress.send_queue = 0;
+	engine_found(&engine, &found, 1, now);
+	reaper_has_found(2, 1);
+	turn();
+	assert_int_equal(reaper_reads(), 0);
+	last_has("\"event.reason\":\"no-rule\"");
+	last_has("\"eghostbuster.socket.state\":\"fin-wait-2\"");
+	last_has("\"eghostbuster.socket.send_queue\":0");
+}
+
 /* A dump may show a socket twice. */
 static void
 test_found_twice(void **state)
@@ -784,6 +811,7 @@ main(void)
 		ON_STAGE(test_sweep_spares),
 		ON_STAGE(test_known),
 		ON_STAGE(test_again),
+		ON_STAGE(test_again_in_another_state),
 		ON_STAGE(test_found_twice),
 		ON_STAGE(test_netns),
 		ON_STAGE(test_many),

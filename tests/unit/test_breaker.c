@@ -362,8 +362,8 @@ model_take(unsigned i)
 		return BREAKER_OPEN;
 	}
 	model[i].tokens += now.ns - model[i].filled;
-	if (model[i].tokens > 10 * NS_PER_S)
-		model[i].tokens = 10 * NS_PER_S;
+	if (model[i].tokens > 16 * NS_PER_S)
+		model[i].tokens = 16 * NS_PER_S;
 	model[i].filled = now.ns;
 	if (model[i].tokens >= NS_PER_S) {
 		model[i].tokens -= NS_PER_S;
@@ -390,7 +390,7 @@ model_close(void)
 		assert_int_equal(closed.held_back, model[i].held_back);
 		assert_true(model[i].until != 0 && model[i].until <= now.ns);
 		model[i].until = 0;
-		model[i].tokens = 10 * NS_PER_S;
+		model[i].tokens = 16 * NS_PER_S;
 	}
 	assert_false(breaker_close(&breaker, now, &closed));
 }
@@ -402,16 +402,17 @@ test_fuzz(void **state)
 
 	(void)state;
 	random_start();
+	limit = (struct rate){ 16, 16 * NS_PER_S };
 	for (unsigned i = 0; i < UNITS; i++) {
 		memset(&model[i], 0, sizeof(model[i]));
-		model[i].tokens = 10 * NS_PER_S;
+		model[i].tokens = 16 * NS_PER_S;
 		model[i].filled = now.ns;
 	}
 	for (unsigned n = 0; n < 200000; n++) {
 		unsigned i = (unsigned)(random_below(UNITS) * random_below(UNITS) / UNITS);
 		enum breaker_answer answer;
 
-		now.ns += random_below(4) * 125 * NS_PER_MS; /* exact in binary fractions */
+		now.ns += random_below(4) * 125 * NS_PER_MS; /* exact: 128ths of the span */
 		model_close();
 		answer = take_number(i);
 		assert_int_equal(answer, model_take(i));

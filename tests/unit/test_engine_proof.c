@@ -632,7 +632,7 @@ test_samples_nobody_asked_for(void **state)
 	wrong = good;
 	wrong.sampled_mono_ns = now.ns + 1; /* not yet */
 	protocol_expect(wrong_sample, NULL, "reaper");
-	killed_in(812, 2); /* fresh, and then sent: no look was asked for */
+	killed_in(813, 2); /* fresh, and then sent: no look was asked for */
 	wrong = good;
 	wrong.ghost = wrong.cookie = 2;
 	protocol_expect(wrong_sample, NULL, "reaper");
@@ -961,6 +961,7 @@ test_rest_with_a_hold_over(void **state)
 	log_fails();
 	now.ns += HOLD;
 	rest_expect();
+	assert_int_equal(engine.breaker.open, 1); /* that it closes is to be recorded, too */
 }
 
 static void

@@ -316,6 +316,121 @@ test_waiting(void **state)
 	assert_int_equal(table.counts[GHOST_WAITING], 0);
 }
 
+/* Where it goes when it is due is kept until then, and each lane is another. */
+static void
+test_waiting_for(void **state)
+{
+	struct ghost *a = add(1, 1), *b = add(1, 2);
+
+	(void)state;
+	ghosts_wait(&table, a, GHOST_LANE_SETTLE, (mono_ns){ 20 }, GHOST_FRESH);
+	ghosts_wait(&table, b, GHOST_LANE_RETRY, (mono_ns){ 10 }, GHOST_UNSAMPLED);
+	assert_true(a->phase == GHOST_WAITING && a->next == GHOST_FRESH && a->due.ns == 20);
+	assert_true(b->phase == GHOST_WAITING && b->next == GHOST_UNSAMPLED && b->due.ns == 10);
+	assert_ptr_equal(ghosts_first_due(&table), b);
+	ghosts_move(&table, b, b->next);
+	queue_expect(&table.queues[GHOST_UNSAMPLED], (const uint64_t[]){ 2 }, 1);
+	queue_expect(&table.lanes[GHOST_LANE_SETTLE], (const uint64_t[]){ 1 }, 1);
+	assert_true(TAILQ_EMPTY(&table.lanes[GHOST_LANE_RETRY]));
+}
+
+/* ---- found without an owner ---- */
+
+static struct ghost *
+adopt(uint64_t cookie)
+{
+	const struct wire_orphan orphan = orphan_of(1, cookie);
+	const struct wire_found_record found = { .cookie = cookie,
+		.tuple = orphan.tuple,
+		.progress = { .send_queue = 99 },
+		.state = TCP_STATE_LAST_ACK };
+
+	return ghosts_adopt(&table, &found, (mono_ns){ 1000 });
+}
+
+static void
+test_adopt(void **state)
+{
+	struct wire_orphan orphan = orphan_of(812, 7);
+	struct ghost *ghost = adopt(7);
+
+	(void)state;
+	assert_non_null(ghost);
+	assert_null(ghost->owner);
+	assert_int_equal(ghost->exit, EXIT_UNKNOWN);
+	assert_int_equal(ghost->phase, GHOST_FRESH);
+	assert_int_equal(ghost->born.ns, 1000);
+	assert_int_equal(ghost->send_queue, 99);
+	assert_int_equal(ghost->state, TCP_STATE_LAST_ACK);
+	assert_memory_equal(&ghost->tuple, &orphan.tuple, sizeof(orphan.tuple));
+	assert_ptr_equal(ghosts_find(&table, 7), ghost);
+	assert_null(adopt(7));
+	assert_null(add(812, 7)); /* naming is another thing */
+	add(812, 8);
+	assert_null(adopt(8));
+	ghosts_remove(&table, ghost); /* without an owner to be released */
+	assert_int_equal(table.total, 1);
+	assert_int_equal(table.idle_count, 0);
+}
+
+static void
+test_name(void **state)
+{
+	struct wire_orphan orphan = orphan_of(812, 7);
+	struct ghost *ghost = adopt(7), *other = add(812, 8);
+
+	(void)state;
+	ghosts_name(&table, ghost, &orphan, (mono_ns){ 2000 });
+	assert_ptr_equal(ghost->owner, other->owner);
+	assert_int_equal(ghost->owner->ghosts, 2);
+	assert_int_equal(ghost->exit, EXIT_KILL);
+	assert_int_equal(ghost->born.ns, 77);
+	assert_int_equal(ghost->send_queue, 88);
+	assert_int_equal(ghost->state, TCP_STATE_FIN_WAIT1);
+	assert_int_equal(ghost->id, 1);
+	assert_int_equal(table.total, 2);
+	ghost = adopt(9);
+	orphan = orphan_of(813, 9);
+	orphan.flags = WIRE_ORPHAN_CLOSED;
+	orphan.born_mono_ns = UINT64_MAX;
+	ghosts_name(&table, ghost, &orphan, (mono_ns){ 2000 });
+	assert_int_equal(ghost->exit, EXIT_CLOSED);
+	assert_int_equal(ghost->born.ns, 2000);
+	ghosts_remove(&table, ghost);
+	assert_int_equal(table.idle_count, 1);
+}
+
+/* ---- who makes room ---- */
+
+static void
+test_evict(void **state)
+{
+	static const uint64_t order[] = { 1, 2, 3, 4, 5, 6, 7, 8, 9 };
+
+	(void)state;
+	assert_false(ghosts_evict(&table));
+	ghosts_wait(&table, add(1, 9), GHOST_LANE_SETTLE, (mono_ns){ 1 }, GHOST_FRESH);
+	keep_waiting(add(1, 7), 0, 50);
+	keep_waiting(add(1, 8), 3, 20);
+	ghosts_move(&table, add(1, 5), GHOST_UNSAMPLED);
+	ghosts_move(&table, add(1, 6), GHOST_UNSAMPLED);
+	ghosts_move(&table, add(1, 3), GHOST_HELD);
+	ghosts_move(&table, add(1, 4), GHOST_HELD);
+	ghosts_move(&table, add(1, 1), GHOST_LEFT);
+	ghosts_move(&table, add(1, 2), GHOST_LEFT);
+	add(1, 21);
+	ghosts_move(&table, add(1, 22), GHOST_SAMPLED);
+	ghosts_move(&table, add(1, 23), GHOST_DECIDED);
+	ghosts_move(&table, add(1, 24), GHOST_SENT);
+	for (size_t i = 0; i < COUNT_OF(order); i++) {
+		assert_non_null(ghosts_find(&table, order[i]));
+		assert_true(ghosts_evict(&table));
+		assert_null(ghosts_find(&table, order[i]));
+	}
+	assert_false(ghosts_evict(&table));
+	assert_int_equal(table.total, 4);
+}
+
 /* ---- entity ids ---- */
 
 static void
@@ -365,7 +480,8 @@ queue_length(const struct ghost_queue *queue, enum ghost_phase phase)
 
 	TAILQ_FOREACH (ghost, queue, queue) {
 		assert_int_equal(ghost->phase, phase);
-		assert_true(ghost->id == ids[ghost->cookie - 1] && ghost->owner->ghosts > 0);
+		assert_true(ghost->id == ids[ghost->cookie - 1] &&
+			    (ghost->owner == NULL || ghost->owner->ghosts > 0));
 		n++;
 	}
 	return n;
@@ -394,6 +510,16 @@ table_consistent(void)
 }
 
 static void
+random_name(struct ghost *ghost)
+{
+	const struct wire_orphan orphan =
+		orphan_of((uint32_t)(1 + random_below(300)), ghost->cookie);
+
+	if (ghost->owner == NULL)
+		ghosts_name(&table, ghost, &orphan, (mono_ns){ 1000 });
+}
+
+static void
 random_step(void)
 {
 	uint64_t cookie = 1 + random_below(COOKIES), known = ids[cookie - 1];
@@ -401,24 +527,31 @@ random_step(void)
 
 	assert_int_equal(ghost == NULL, known == 0);
 	if (ghost == NULL) {
-		ids[cookie - 1] = add((uint32_t)(1 + random_below(300)), cookie)->id;
+		ghost = random_below(4) == 0 ? adopt(cookie)
+					     : add((uint32_t)(1 + random_below(300)), cookie);
+		ids[cookie - 1] = ghost->id;
 		return;
 	}
-	switch (random_below(4)) {
+	switch (random_below(5)) {
 	case 0:
 		ghosts_remove(&table, ghost);
 		ids[cookie - 1] = 0;
 		break;
 	case 1:
 		assert_null(add(7, cookie));
+		assert_null(adopt(cookie));
+		break;
+	case 3:
+		random_name(ghost);
 		break;
 	case 2:
 		keep_waiting(ghost, (unsigned)random_below(GHOST_LANES), random_below(1000));
 		break;
 	default:
 		ghosts_move(&table, ghost,
-			(const enum ghost_phase[]){
-				GHOST_FRESH, GHOST_DECIDED, GHOST_SENT }[random_below(3)]);
+			(const enum ghost_phase[]){ GHOST_FRESH, GHOST_UNSAMPLED, GHOST_SAMPLED,
+				GHOST_DECIDED, GHOST_SENT, GHOST_HELD,
+				GHOST_LEFT }[random_below(7)]);
 	}
 }
 
@@ -455,6 +588,10 @@ main(void)
 		WITH_TABLE(test_busy_owner_stays),
 		WITH_TABLE(test_first_come),
 		WITH_TABLE(test_waiting),
+		WITH_TABLE(test_waiting_for),
+		WITH_TABLE(test_adopt),
+		WITH_TABLE(test_name),
+		WITH_TABLE(test_evict),
 		WITH_TABLE(test_entity_id),
 		WITH_TABLE(test_long_boot_id),
 		WITH_TABLE(test_fuzz),

@@ -74,6 +74,37 @@ test_empty_object(void **state)
 	assert_memory_equal(out, "{}\n", 3);
 }
 
+static void
+test_arrays(void **state)
+{
+	struct json j;
+
+	(void)state;
+	json_begin(&j, out, sizeof(out) - 1);
+	json_array_begin(&j, "first");
+	json_element_begin(&j);
+	json_u64(&j, "a", 1);
+	json_u64(&j, "b", 2);
+	json_object_end(&j);
+	json_element_begin(&j);
+	json_object_end(&j);
+	json_element_begin(&j);
+	json_array_begin(&j, "inner");
+	json_element_begin(&j);
+	json_bool(&j, "c", true);
+	json_object_end(&j);
+	json_array_end(&j);
+	json_u64(&j, "d", 3);
+	json_object_end(&j);
+	json_array_end(&j);
+	json_array_begin(&j, "empty");
+	json_array_end(&j);
+	json_u64(&j, "last", 4);
+	out[json_end(&j)] = '\0';
+	assert_string_equal(out, "{\"first\":[{\"a\":1,\"b\":2},{},"
+				 "{\"inner\":[{\"c\":true}],\"d\":3}],\"empty\":[],\"last\":4}\n");
+}
+
 /* ---- text somebody else chose ---- */
 
 #define HEX(text, hex) "{\"t\":\"" text "\",\"t_hex\":\"" hex "\"}\n"
@@ -301,6 +332,13 @@ object_write(char *to, size_t size)
 	json_object_begin(&j, "o");
 	json_u64(&j, "x", 1);
 	json_object_end(&j);
+	json_array_begin(&j, "s");
+	json_element_begin(&j);
+	json_u64(&j, "x", 1);
+	json_object_end(&j);
+	json_element_begin(&j);
+	json_object_end(&j);
+	json_array_end(&j);
 	json_u64(&j, "y", 2);
 	return json_end(&j);
 }
@@ -408,6 +446,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_members),
 		cmocka_unit_test(test_empty_object),
+		cmocka_unit_test(test_arrays),
 		cmocka_unit_test(test_text),
 		cmocka_unit_test(test_text_ends),
 		cmocka_unit_test(test_every_character),

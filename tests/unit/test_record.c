@@ -21,6 +21,8 @@ static struct record_ghost ghost;
 static struct rule rule;
 static struct decision decision;
 static struct record_result result;
+static struct wire_progress progress[2];
+static struct record_sample samples[2];
 
 /* The example of the documentation. */
 static int
@@ -48,6 +50,21 @@ setup(void **state)
 		.age_ns = 1999999 };
 	rule = (struct rule){ .name = "killed" };
 	decision = (struct decision){ VERDICT_DESTROY, "owner-killed", &rule, 0, false };
+	progress[0] = (struct wire_progress){ .bytes_acked = 1000,
+		.window_end = 1001,
+		.send_queue = 3782145,
+		.unacked = 1,
+		.notsent = 3782144,
+		.last_ack_ms = 2,
+		.timer_ms = 3,
+		.timer = 4,
+		.retransmits = 5,
+		.probes = 6,
+		.backoff = 7 };
+	progress[1] = progress[0];
+	progress[1].timer = 1;
+	samples[0] = (struct record_sample){ 5 * NS_PER_MS, &progress[0] };
+	samples[1] = (struct record_sample){ 30005 * NS_PER_MS, &progress[1] };
 	result = (struct record_result){ .result = "destroyed",
 		.outcome = "success",
 		.peer_notice = "rst",
@@ -112,6 +129,69 @@ test_destroy(void **state)
 				"\"eghostbuster.latency_ns\":84000,\"eghostbuster.look_to_act_ns\":"
 				"12000,"
 				"\"eghostbuster.socket.state\":\"fin-wait-1\"}\n");
+}
+
+#define SAMPLE(age, timer)                                                                     \
+	"{\"age_ms\":" age ",\"bytes_acked\":1000,\"window_end\":1001,\"send_queue\":3782145," \
+	"\"unacked\":1,\"notsent\":3782144,\"last_ack_ms\":2,\"timer\":\"" timer "\","         \
+	"\"timer_ms\":3,\"retransmits\":5,\"probes\":6,\"backoff\":7}"
+
+/* Proved by two looks. */
+static void
+test_decide_proved(void **state)
+{
+	(void)state;
+	ghost.samples = samples;
+	ghost.age_ns = 30006 * NS_PER_MS;
+	line_expect(record_decide(out, RECORD_MAX, &head, &owner, &ghost, &decision),
+		HEAD("decide") ",\"event.reason\":\"owner-killed\",\"rule.name\":\"killed\","
+			       "\"eghostbuster.verdict\":\"destroy\",\"eghostbuster.ghost\":"
+			       "42" NGINX KILLED SOCKET
+			       ",\"eghostbuster.proof\":{\"inode\":0,\"age_ms\":30006,"
+			       "\"stuck\":true,\"interval_ms\":30000,\"samples\":[" SAMPLE("5",
+				       "zero-window") "," SAMPLE("30005", "retransmit") "]}}\n");
+}
+
+static void
+test_reconcile(void **state)
+{
+	struct record_reconcile reconcile = {
+		.reason = "start", .round = 1, .found = 5, .adopted = 3, .forgotten = 2
+	};
+
+	(void)state;
+	line_expect(record_reconcile(out, RECORD_MAX, &head, &reconcile),
+		HEAD("reconcile") ",\"event.outcome\":\"success\",\"event.reason\":\"start\","
+				  "\"eghostbuster.reconcile.round\":1,"
+				  "\"eghostbuster.reconcile.found\":5,"
+				  "\"eghostbuster.reconcile.adopted\":3,"
+				  "\"eghostbuster.reconcile.forgotten\":2}\n");
+	reconcile.error = ENOBUFS;
+	reconcile.reason = "periodic";
+	out[record_reconcile(out, RECORD_MAX, &head, &reconcile)] = '\0';
+	assert_non_null(strstr(out, ",\"event.outcome\":\"failure\",\"event.reason\":"
+				    "\"periodic\","));
+	assert_non_null(strstr(out, "\"eghostbuster.reconcile.forgotten\":2,\"error.code\":"
+				    "\"ENOBUFS\"}\n"));
+}
+
+static void
+test_breaker(void **state)
+{
+	struct record_breaker breaker = {
+		.key = "a \"b\".service", .open = true, .hold_ns = 300 * NS_PER_S, .held_back = 9
+	};
+
+	(void)state;
+	line_expect(record_breaker(out, RECORD_MAX, &head, &breaker),
+		HEAD("breaker") ",\"event.reason\":\"over-limit\",\"eghostbuster.unit\":"
+				"\"a \\\"b\\\".service\",\"eghostbuster.breaker\":\"open\","
+				"\"eghostbuster.breaker.hold_ms\":300000}\n");
+	breaker.open = false;
+	line_expect(record_breaker(out, RECORD_MAX, &head, &breaker),
+		HEAD("breaker") ",\"event.reason\":\"hold-over\",\"eghostbuster.unit\":"
+				"\"a \\\"b\\\".service\",\"eghostbuster.breaker\":\"closed\","
+				"\"eghostbuster.breaker.held_back\":9}\n");
 }
 
 /* Nothing was destroyed: no notice and no latency. Not looked at: no state. */
@@ -333,6 +413,27 @@ hostile_make(int byte)
 	ghost.id = ghost.cookie = ghost.age_ns = INT64_MAX;
 	ghost.send_queue = UINT32_MAX;
 	ghost.state = TCP_STATE_NEW_SYN_RECV;
+	memset(progress, 0xff, sizeof(progress));
+	for (unsigned i = 0; i < 2; i++) {
+		progress[i].bytes_acked = progress[i].window_end = INT64_MAX;
+		progress[i].timer = 4;
+		samples[i].age_ns = i * (uint64_t)INT64_MAX;
+	}
+	ghost.samples = samples;
+}
+
+/* The longest key of a unit. */
+static void
+hostile_breaker_fits(const struct record_head *late)
+{
+	struct record_breaker breaker = { .key = process.unit, .held_back = INT64_MAX };
+	json_t *object = parsed(record_breaker(out, RECORD_MAX, late, &breaker));
+
+	assert_int_equal(number_of(object, "eghostbuster.breaker.held_back"), INT64_MAX);
+	json_decref(object);
+	breaker.open = true;
+	breaker.hold_ns = UINT64_MAX;
+	json_decref(parsed(record_breaker(out, RECORD_MAX, late, &breaker)));
 }
 
 static void
@@ -343,6 +444,7 @@ hostile_fits(int byte)
 
 	hostile_make(byte);
 	json_decref(parsed(record_exit(out, RECORD_MAX, &late, &owner)));
+	hostile_breaker_fits(&late);
 	object = parsed(record_decide(out, RECORD_MAX, &late, &owner, &ghost, &decision));
 	assert_int_equal(number_of(object, "process.pid"), UINT32_MAX);
 	assert_int_equal(number_of(object, "eghostbuster.ghost"), INT64_MAX);
@@ -350,6 +452,9 @@ hostile_fits(int byte)
 	assert_string_equal(text_of(object, "eghostbuster.socket.cookie"), "0x7fffffffffffffff");
 	assert_string_equal(
 		text_of(object, "destination.ip"), "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff");
+	assert_int_equal(json_array_size(json_object_get(
+				 json_object_get(object, "eghostbuster.proof"), "samples")),
+		2);
 	assert_int_equal(json_object_get(object, "process.name_hex") != NULL, byte >= 0x80);
 	if (byte >= 0x80)
 		assert_int_equal(
@@ -456,6 +561,9 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_exit, setup),
 		cmocka_unit_test_setup(test_decide, setup),
+		cmocka_unit_test_setup(test_decide_proved, setup),
+		cmocka_unit_test_setup(test_reconcile, setup),
+		cmocka_unit_test_setup(test_breaker, setup),
 		cmocka_unit_test_setup(test_destroy, setup),
 		cmocka_unit_test_setup(test_destroy_not, setup),
 		cmocka_unit_test_setup(test_decide_unknown, setup),

@@ -839,7 +839,7 @@ sampled(int error, const struct diag_row *row)
 		kernel.row = *row;
 	memset(&answer, 0xa5, sizeof(answer));
 	kind_tcp.sample(&nl, &scope_watch, &sample, &answer, 1);
-	assert_true(answer.ghost == 1 && answer.cookie == COOKIE && answer.sampled_mono_ns == 900);
+	assert_true(answer.ghost == 1 && answer.cookie == COOKIE && answer.sampled_mono_ns == 1100);
 	assert_int_equal(answer.pad, 0);
 	assert_int_equal(kernel.asked, SOCK_DIAG_BY_FAMILY);
 	assert_true(kernel.asked_info);
