@@ -757,6 +757,8 @@ main(int argc, char **argv)
 		return 2;
 	control_path = argv[1];
 	setrlimit(RLIMIT_CORE, &no_core);
+	if (argc == 2 && close_range(3, ~0u, 0)) /* what the caller left open is none of ours */
+		die("close_range");
 	c.fd = argc == 3 ? number(argv[2]) : control_connect();
 	control_serve(&c);
 	return 0;

@@ -83,6 +83,13 @@ class Actor:
     def _order(self, verb, *args, fds=()):
         return self._answer(self._tell(verb, *args, fds=fds))
 
+    def begin(self, verb, *args):
+        """An order that takes its time; its answer is waited for by end()."""
+        return self._tell(verb, *args)
+
+    def end(self, order):
+        return int(self._answer(order))
+
     def __getattr__(self, verb):
         if verb.startswith("_"):
             raise AttributeError(verb)

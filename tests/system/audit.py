@@ -71,13 +71,20 @@ class AuditLog:
         wanted = {key.replace("__", "."): value for key, value in wanted.items()}
         return [record for record in self.read() if matches(record, wanted)]
 
-    def wait(self, gone=None, timeout=TIMEOUT, **wanted):
-        """The first record that has these members. gone: a descriptor that is readable when no more
-        records will come."""
+    def index(self, record):
+        return next(i for i, other in enumerate(self.records) if other is record)
+
+    def wait(self, gone=None, timeout=TIMEOUT, after=None, **wanted):
+        """The first record that has these members, behind the record `after`. gone: a descriptor that is
+        readable when no more records will come."""
         end = time.monotonic() + timeout
         while True:
             last = bool(gone is not None and wait_readable([gone], 0))
-            if found := self.all(**wanted):
+            found = self.all(**wanted)
+            if after is not None:
+                behind = {id(record) for record in self.records[self.index(after) + 1:]}
+                found = [record for record in found if id(record) in behind]
+            if found:
                 return found[0]
             left = end - time.monotonic()
             assert not last and left > 0, f"no record {wanted} among:\n{self.tail()}"

@@ -390,6 +390,7 @@ main(int argc, char **argv)
 		return 2;
 	random_state = strtoull(argv[2], NULL, 0);
 	setrlimit(RLIMIT_CORE, &no_core);
+	signal(SIGSEGV, SIG_DFL); /* a sanitizer's handler would exit */
 	sink_start(STDIN_FILENO);
 	if (storm(workers, atol(argv[1])))
 		return 1;

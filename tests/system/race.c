@@ -44,7 +44,7 @@
 #define NS_PER_S  1000000000ull
 
 #define PARALLEL_MAX 256
-#define SNDBUF	     262144
+#define SNDBUF	     65536
 #define RCVBUF	     16384
 #define SPIN_NS	     (150 * NS_PER_US) /* how long a reader that has resumed waits for more */
 #define DECIDED_NS   (60 * NS_PER_US)  /* it resumes at most that long after the decision */

@@ -121,8 +121,8 @@ class Service:
                          eghostbuster__socket__cookie=hex(connection.cookie))
 
     def result(self, decision):
-        """The record that ends what `decision` began."""
-        return self.wait(event__action="destroy",
+        """The record that ends what `decision` began. Every run of the service counts its ghosts anew."""
+        return self.wait(event__action="destroy", after=decision,
                          eghostbuster__ghost=decision["eghostbuster.ghost"])
 
     def destroyed(self, connection):

@@ -22,8 +22,9 @@ Row = collections.namedtuple(
     "Row", "family state timer src sport dst dport device cookie inode send_queue")
 
 
-def _dump(nl, family):
-    request = struct.pack("=BBBxI", family, socket.IPPROTO_TCP, 0, sum(1 << s for s in STATES))
+def _dump(nl, family, states):
+    request = struct.pack("=BBBxI", family, socket.IPPROTO_TCP, 0,
+                          sum(1 << number for number, name in STATES.items() if name in states))
     request += bytes(48)
     nl.send(struct.pack("=IHHII", 16 + len(request), SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST_DUMP, 1, 0)
             + request)
@@ -50,12 +51,12 @@ def _row(msg):
                device, low | high << 32, inode, wqueue)
 
 
-def table(netns_of="self"):
-    """Every TCP socket of this network namespace, or of that of a process."""
+def table(netns_of="self", states=frozenset(STATES.values())):
+    """Every TCP socket of this network namespace, or of that of a process, that is in one of the states."""
     def open_and_dump():
         with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_SOCK_DIAG) as nl:
             return [_row(m) for family in (socket.AF_INET, socket.AF_INET6)
-                    for m in _dump(nl, family)]
+                    for m in _dump(nl, family, states)]
     return in_netns(netns_of, open_and_dump)
 
 
@@ -68,7 +69,7 @@ def find(cookie, netns_of="self"):
 
 
 def orphans():
-    return [row for row in table() if row.inode == 0 and row.state in ORPHAN_STATES]
+    return [row for row in table(states=ORPHAN_STATES) if row.inode == 0]
 
 
 def cookie_of(sock):

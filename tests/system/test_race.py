@@ -180,7 +180,7 @@ def test_race(prepared, bystanders, capsys):
 def test_the_judge_sees_a_cut_after_progress(prepared):
     """The control: ghosts of a kill are destroyed without proof, and so some are cut that move."""
     prepared.configure(RULES)
-    rounds, records = run_race(prepared.run(), 300, "kill")
+    rounds, records = run_race(prepared.run(), 1000, "kill")
     outcomes, _ = report(rounds, records)
     assert outcomes["FAILED: cut, and there was progress before the last look"]
     assert not outcomes["FAILED: cut, and no record of it"]

@@ -20,7 +20,7 @@ import sockets
 from machine import eventually, status_of, wait_readable
 from service import LIBEXEC
 
-SECONDS = float(os.environ.get("EGB_SOAK_SECONDS", "10"))
+SECONDS = float(os.environ.get("EGB_SOAK_SECONDS", "6"))
 SANITIZED = b"__asan_" in (LIBEXEC / "broker").read_bytes()
 ROLE_MIB = 512 if SANITIZED else 64  # what a role may use, many times what it needs here
 GRACE = 1.0  # a reader of ours pauses for a twentieth of it

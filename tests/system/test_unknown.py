@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ghosts whose end nobody saw, or that the dead had closed itself; and what only looks like a ghost."""
+"""Ghosts whose end nobody saw, or that the dead had closed itself; and what only looks like one."""
 
 import pathlib
 import signal
@@ -170,7 +170,7 @@ def test_held_by_a_living_process(proving, victim, hold):
 
 
 def test_in_flight_when_both_ends_die(proving, victim):
-    """A plain queue dies with the process that holds both ends, so the death is the socket's, too."""
+    """A plain queue dies with the process that holds both ends: its death is the socket's, too."""
     connection = sockets.connect(victim, sockets.Listener())
     connection.fill()
     victim.post(connection.fd)
@@ -230,18 +230,17 @@ def mptcp(victim):
     listener.socket.close()  # until then: a second subflow knocks there, too
 
 
-@pytest.mark.parametrize("death, length", [("exit", 4000), ("kill", 20000)],
+@pytest.mark.parametrize("death, length", [("exit", 4000), ("kill", 8000)],
                          ids=["exit-idle", "kill-peer-stopped"])
 def test_mptcp_is_never_touched(proving, victim, mptcp, death, length):
-    """Neither by the event nor by two rounds of looking; when the second ghost of those is gone, the
-    subflow's grace would be over, too."""
+    """Neither by the event nor by a look at all sockets; when another ghost that this look found is gone,
+    the subflow's grace would be over, too."""
     fd, peer, port = mptcp
     assert victim.write(fd, length, 0) == length
     victim.die("exit", 0) if death == "exit" else victim.kill()
     proving.fence()
-    for _ in range(2):
-        ghost = buried(proving)
-        assert_unknown(start_anew(proving), ghost)
+    ghost = buried(proving)
+    assert_unknown(start_anew(proving), ghost)
     assert subflows(port)
     assert proving.audit.all(destination__port=port) == []
     assert proving.audit.all(source__port=port) == []
@@ -289,12 +288,10 @@ def test_mptcp_subflow_taken_away(proving, paths, victim, mptcp):
     paths(False)
     machine.eventually(lambda: [row for row in subflows(port) if row.inode == 0], "it is closed")
     looks_like_a_ghost = [row for row in subflows(port) if row.inode == 0]
-    for _ in range(2):
-        ghost = buried(proving)
-        assert_unknown(start_anew(proving), ghost)
+    ghost = buried(proving)
+    assert_unknown(start_anew(proving), ghost)
     assert proving.audit.all(destination__port=port) == []
     assert {row.cookie for row in looks_like_a_ghost} <= {row.cookie for row in subflows(port)}
-    assert sent > 20000
-    assert sockets.receive(peer, 20000) == sockets.pattern(20000)
+    assert sockets.receive(peer, 8000) == sockets.pattern(sent)[:8000]
     peer.sendall(b"alive")
     assert victim.read(fd, 5) == "alive"

@@ -412,7 +412,8 @@ test_fuzz(void **state)
 		unsigned i = (unsigned)(random_below(UNITS) * random_below(UNITS) / UNITS);
 		enum breaker_answer answer;
 
-		now.ns += random_below(4) * 125 * NS_PER_MS; /* exact: 128ths of the span */
+		if (random_below(8) == 0) /* 128ths of the span: exact in floating point */
+			now.ns += random_below(4) * 125 * NS_PER_MS;
 		model_close();
 		answer = take_number(i);
 		assert_int_equal(answer, model_take(i));
