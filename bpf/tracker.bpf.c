@@ -315,8 +315,8 @@ exit_matters(struct task_struct *task)
 	return forget_stamper(task) || exit_code(task) || task->signal->oom_mm;
 }
 
-/* Deaths are many and orphans are what matters: half of the ring is kept for those, so that nobody who
- * only forks and fails can crowd them out. */
+/* Deaths are many and orphans are what matters: half of the ring is kept for those, so that nobody
+ * who only forks and fails can crowd them out. */
 static __always_inline bool
 room_for_exit(void)
 {

@@ -45,13 +45,16 @@ running_check(const struct engine *e)
 		fatal("the reaper broke the protocol: it found what it was not asked to look for");
 }
 
-/* In hand: what was to be tried again when it is found is. */
+/* In hand: what was to be tried again when it is found is, as it is by now. */
 static void
-seen(struct engine *e, struct ghost *ghost)
+seen(struct engine *e, struct ghost *ghost, const struct wire_found_record *found)
 {
 	ghost->round = e->adoption.round;
-	if (ghost->phase == GHOST_LEFT && ghost->again)
-		ghosts_move(&e->ghosts, ghost, GHOST_FRESH);
+	if (ghost->phase != GHOST_LEFT || !ghost->again)
+		return;
+	ghost->state = found->state;
+	ghost->send_queue = found->progress.send_queue;
+	ghosts_move(&e->ghosts, ghost, GHOST_FRESH);
 }
 
 static void
@@ -62,7 +65,7 @@ found_take(struct engine *e, const struct wire_found_record *found, mono_ns now)
 
 	e->adoption.found++;
 	if (ghost != NULL) {
-		seen(e, ghost);
+		seen(e, ghost, found);
 		return;
 	}
 	if (e->ghosts.total >= GHOSTS_MAX)
@@ -94,6 +97,8 @@ left_sweep(struct engine *e)
 		next = TAILQ_NEXT(ghost, queue);
 		if (ghost->round >= e->adoption.round)
 			continue;
+		if (ghost->unseen)
+			e->counts.expired++;
 		ghosts_remove(&e->ghosts, ghost);
 		forgotten++;
 	}
@@ -138,6 +143,9 @@ engine_found_end(struct engine *e, const struct wire_found_end *end, mono_ns now
 	round_record(e, forgotten, error);
 	a->running = false;
 	a->ended = now;
+	/* Wanted while this one ran: the pause begins now. */
+	if (a->due.ns < now.ns + RECONCILE_PAUSE_NS)
+		a->due.ns = now.ns + RECONCILE_PAUSE_NS;
 	if (error != 0)
 		adopt_want(e, a->reason, now);
 	else

@@ -104,17 +104,14 @@ breaker_take(
 {
 	struct breaker_unit *unit = unit_use(b, key, limit, now);
 
-	if (unit->open_until.ns != 0) {
-		unit->held_back++;
+	if (unit->open_until.ns != 0)
 		return BREAKER_OPEN;
-	}
 	tokens_fill(unit, limit, now);
 	if (unit->tokens >= 1) {
 		unit->tokens -= 1;
 		return BREAKER_PASS;
 	}
 	unit->open_until.ns = now.ns + (hold_ns == 0 ? 1 : hold_ns);
-	unit->held_back = 1;
 	b->open++;
 	return BREAKER_TRIPPED;
 }

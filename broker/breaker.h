@@ -21,9 +21,8 @@
 struct breaker_unit {
 	char key[BREAKER_KEY_LEN];
 	double tokens;
-	mono_ns filled;	    /* when tokens was right */
-	mono_ns open_until; /* 0: closed */
-	uint64_t held_back;
+	mono_ns filled;			 /* when tokens was right */
+	mono_ns open_until;		 /* 0: closed */
 	TAILQ_ENTRY(breaker_unit) queue; /* least recently used first */
 };
 
@@ -35,7 +34,7 @@ struct breaker {
 enum breaker_answer {
 	BREAKER_PASS,
 	BREAKER_TRIPPED, /* this one was too many: the unit has just opened */
-	BREAKER_OPEN,	 /* counted as held back */
+	BREAKER_OPEN,
 };
 
 void breaker_init(struct breaker *b);

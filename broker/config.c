@@ -576,7 +576,8 @@ config_parse(const char *path, const char *text, size_t len, struct policy *poli
 	policy_default(policy);
 	policy->rule_count = 0;
 	rc = ini_parse_stream(ini_line, &p, ini_key, &p);
-	/* The library goes on behind a line that makes no sense, and its number is the first one's. */
+	/* The library goes on behind a line that makes no sense, and its number is the first one's.
+	 */
 	if (rc > 0 && (error[0] == '\0' || (unsigned)rc < p.error_line)) {
 		error[0] = '\0';
 		parser_fail(&p, (unsigned)rc, "expected [section], key = value or ; comment");

@@ -181,7 +181,9 @@ breaker_allows(struct engine *e, struct ghost *ghost, mono_ns now)
 		&e->breaker, key, &e->policy->unit_limit, e->policy->breaker_hold_ns, now);
 	if (answer == BREAKER_PASS)
 		return true;
-	e->counts.held_back++;
+	if (!ghost->held)
+		e->counts.held_back++;
+	ghost->held = true;
 	ghosts_move(&e->ghosts, ghost, GHOST_HELD);
 	if (answer == BREAKER_TRIPPED) {
 		breaker.key = key;
@@ -236,7 +238,7 @@ decide_ghost(struct engine *e, struct ghost *ghost, mono_ns now)
 		return;
 	}
 	ghost->proved = false;
-	ghost->again = false;
+	ghost->again = ghost->unseen = false;
 	d = ghost_decide(e, ghost, now);
 	if (d.verdict == VERDICT_WAIT)
 		wait_order(e, ghost, &d);
@@ -328,7 +330,7 @@ decide_look(struct engine *e, struct ghost *ghost, const struct wire_sampled *lo
 		/* No look, no proof: a reconcile brings it back. */
 		log_debug("no sample of ghost %llu: %s", (unsigned long long)ghost->id,
 			strerror(look->error));
-		ghost->again = true;
+		ghost->again = ghost->unseen = true;
 		decide_leave(e, ghost);
 		break;
 	}
@@ -337,30 +339,36 @@ decide_look(struct engine *e, struct ghost *ghost, const struct wire_sampled *lo
 /* ---- the breaker closes ------------------------------------------------------------------------
  */
 
-static void
+static uint64_t
 held_release(struct engine *e, const char *key)
 {
 	struct ghost *ghost = TAILQ_FIRST(&e->ghosts.queues[GHOST_HELD]), *next;
 	char mine[BREAKER_KEY_LEN];
+	uint64_t released = 0;
 
 	for (; ghost != NULL; ghost = next) {
 		next = TAILQ_NEXT(ghost, queue);
 		breaker_key(process_of(ghost), mine);
-		if (strcmp(mine, key) == 0)
-			ghosts_move(&e->ghosts, ghost, GHOST_FRESH);
+		if (strcmp(mine, key) != 0)
+			continue;
+		ghost->held = false;
+		ghosts_move(&e->ghosts, ghost, GHOST_FRESH);
+		released++;
 	}
+	return released;
 }
 
 void
 decide_held(struct engine *e, mono_ns now)
 {
+	struct record_breaker breaker = { .open = false };
 	struct breaker_unit closed;
 
 	if (e->log->failing)
 		return;
 	while (breaker_close(&e->breaker, now, &closed)) {
-		breaker_record(e, &(struct record_breaker){
-					  .key = closed.key, .held_back = closed.held_back });
-		held_release(e, closed.key);
+		breaker.key = closed.key;
+		breaker.held_back = held_release(e, closed.key);
+		breaker_record(e, &breaker);
 	}
 }

@@ -152,7 +152,8 @@ engine_turn(struct engine *e, mono_ns now)
 			return false;
 		full = requests_send(e, now);
 	} while (e->ghosts.counts[GHOST_FRESH] != 0);
-	return adopt_send(e, now) || full;
+	e->blocked = adopt_send(e, now) || full;
+	return e->blocked;
 }
 
 static void
@@ -173,11 +174,13 @@ engine_next_due(const struct engine *e, mono_ns now, uint64_t *in_ns)
 
 	if (first != NULL)
 		earlier(&due, &any, first->due);
-	if (breaker_next(&e->breaker, &hold))
+	/* The rest makes records: a failing log is tried again by its own timer, a full channel
+	 * wakes when it has room. */
+	if (!e->log->failing && breaker_next(&e->breaker, &hold))
 		earlier(&due, &any, hold);
-	if (e->adoption.wanted && !e->adoption.running)
+	if (!e->log->failing && !e->blocked && e->adoption.wanted && !e->adoption.running)
 		earlier(&due, &any, e->adoption.due);
-	if (e->lost_news)
+	if (!e->log->failing && e->lost_news)
 		earlier(&due, &any, (mono_ns){ e->lost_recorded.ns + NS_PER_S });
 	*in_ns = due > now.ns ? due - now.ns : 0;
 	return any;

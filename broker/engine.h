@@ -10,7 +10,7 @@
 
 /*
  * From an orphan's birth, or its discovery, to its result: decide, prove, record, request, record.
- *No event loop and no clock in here: the loop says what came in and what time it is, and calls
+ * No event loop and no clock in here: the loop says what came in and what time it is, and calls
  * engine_turn() once per turn.
  *
  *	engine.c	what comes in, and the turn
@@ -52,6 +52,7 @@ struct engine {
 	uint64_t exits;	   /* EXIT records taken note of */
 	uint32_t netns;	   /* the reaper's: ghosts elsewhere are never requested */
 	enum engine_hold hold;
+	bool blocked; /* the reaper's channel was full at the end of the last turn */
 };
 
 void engine_init(struct engine *e, struct policy *policy, struct auditlog *log,

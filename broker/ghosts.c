@@ -251,6 +251,30 @@ ghosts_move(struct ghosts *g, struct ghost *ghost, enum ghost_phase phase)
 	queue_insert(g, ghost, phase);
 }
 
+/* Ghosts come nearly in order. How far back a place is looked for is bounded, since births are the
+ * tracker's word: a ghost further out of order waits longer than it need, never shorter. */
+#define LANE_STEPS_MAX 64u
+
+static void
+lane_insert(struct ghosts *g, struct ghost *ghost)
+{
+	struct ghost_queue *lane = &g->lanes[ghost->lane];
+	struct ghost *before = TAILQ_LAST(lane, ghost_queue);
+	unsigned steps = 0;
+
+	ghost->phase = GHOST_WAITING;
+	g->counts[GHOST_WAITING]++;
+	while (before != NULL && before->due.ns > ghost->due.ns && steps++ < LANE_STEPS_MAX)
+		before = TAILQ_PREV(before, ghost_queue, queue);
+	if (before == NULL) {
+		TAILQ_INSERT_HEAD(lane, ghost, queue);
+		return;
+	}
+	if (before->due.ns > ghost->due.ns)
+		ghost->due = before->due;
+	TAILQ_INSERT_AFTER(lane, before, ghost, queue);
+}
+
 void
 ghosts_wait(
 	struct ghosts *g, struct ghost *ghost, unsigned lane, mono_ns due, enum ghost_phase next)
@@ -259,7 +283,7 @@ ghosts_wait(
 	ghost->next = next;
 	ghost->lane = lane;
 	ghost->due = due;
-	queue_insert(g, ghost, GHOST_WAITING);
+	lane_insert(g, ghost);
 }
 
 struct ghost *

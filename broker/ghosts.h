@@ -67,6 +67,8 @@ struct ghost {
 	bool turned_away;     /* the reaper's rate limit has, and a record says so */
 	bool proved;	      /* decided by proof: the request carries the second sample */
 	bool again;	      /* in GHOST_LEFT: decide anew when it is found again */
+	bool unseen;	      /* in GHOST_LEFT: undecided, because the reaper could not look */
+	bool held;	      /* counted as held back */
 	enum ghost_phase phase;
 	enum ghost_phase next; /* in GHOST_WAITING: where it goes when it is due */
 	unsigned lane;	       /* in GHOST_WAITING */
@@ -116,11 +118,13 @@ struct ghost *ghosts_adopt(struct ghosts *g, const struct wire_found_record *fou
 void ghosts_name(
 	struct ghosts *g, struct ghost *ghost, const struct wire_orphan *orphan, mono_ns now);
 
-/* To GHOST_WAITING in that lane until `due`, and then to `next`. */
+/* To GHOST_WAITING in that lane until `due`, and then to `next`. A lane is kept in order of due;
+ * what would have to go far ahead of others waits as long as they do. */
 void ghosts_wait(
 	struct ghosts *g, struct ghost *ghost, unsigned lane, mono_ns due, enum ghost_phase next);
 
-/* Forgets the oldest ghost that is left alone, held or waiting. False when there is none. */
+/* Forgets the ghost that has been left alone the longest, else one that is held, is to be sampled,
+ * or waits. False when there is none. */
 bool ghosts_evict(struct ghosts *g);
 
 /* The waiting ghost that is due first, NULL when none waits. */

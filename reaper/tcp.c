@@ -13,6 +13,11 @@
 
 #define BIT(s) TCP_STATE_BIT(TCP_STATE_##s)
 
+/* tcp_set_state() traces the transition before it stores the new state, and sock_orphan() comes
+ * later still: a close that is under way shows the old state or the new one, with an inode. */
+#define STATES_CLOSING_UNDER_WAY \
+	(TCP_STATES_ORPHAN | BIT(ESTABLISHED) | BIT(CLOSE_WAIT) | BIT(SYN_RECV))
+
 static bool
 state_in(unsigned state, uint32_t set)
 {
@@ -131,7 +136,10 @@ tcp_verdict(const struct kind_scope *scope, const struct wire_destroy *request,
 	if (row->mptcp)
 		return VERDICT_LIVE;
 	if (row->inode != 0)
-		return state_in(row->state, TCP_STATES_ORPHAN) ? VERDICT_RETRY : VERDICT_LIVE;
+		return state_in(row->state, STATES_CLOSING_UNDER_WAY) ? VERDICT_RETRY
+								      : VERDICT_LIVE;
+	if (row->state == TCP_STATE_CLOSE)
+		return VERDICT_GONE;
 	if (!is_orphan(row))
 		return VERDICT_LIVE;
 	if (!is_named(scope, request->cookie, &request->tuple, row) ||

@@ -16,10 +16,12 @@ enum verdict tcp_validate(const struct kind_scope *scope, const struct wire_dest
  * - ACT: an orphan. Inode 0; FIN-WAIT-1, FIN-WAIT-2, CLOSING or LAST-ACK; a full socket that is
  * shut down in both directions, or a mini-socket. TIME-WAIT only when request and scope both allow
  * it.
- * - RETRY: an orphan's state, but an inode. __tcp_close() changes the state, and the tracker hears
- *   of it, before sock_orphan(): a close that is under way looks like this. So does a socket that
- *   its owner, dying but not dead, shut down long before.
- * - GONE: TIME-WAIT that may not be touched. The ghost is no more than an entry that expires.
+ * - RETRY: an inode, in a state that a close leads to or starts from. __tcp_close() changes the
+ *   state before sock_orphan(), and the tracker hears of it before the change: a close that is
+ * under way looks like this. So does a socket that its owner, dying but not dead, shut down long
+ * before - and any living one, which is refused when its time is up.
+ * - GONE: TIME-WAIT that may not be touched: the ghost is no more than an entry that expires.
+ * CLOSE: it has ended, and the table shows the last of it.
  * - LIVE: everything else. Inode 0 in ESTABLISHED, CLOSE-WAIT or SYN-RECV is an accept queue or an
  *   MPTCP subflow (KERNEL 2.2).
  * - MOVED: an orphan, in a state in which the broker does not want it released; or, where the

@@ -73,6 +73,17 @@ $(B)/kernel-deps.stamp: dist/build-deps
 	@touch $@
 
 KERNEL_RUN := KERNELS_DIR=$(B)/kernels bash tests/kernels/run.sh
+# The same tests as in `check`, for longer: make soak SECONDS=600, make fork-storm SECONDS=60.
+SECONDS ?= $(if $(filter soak,$(MAKECMDGOALS)),600,60)
+LONG := EGB_BUILD=$(B) /usr/bin/python3 -B -m pytest -q -s -p no:cacheprovider
+.PHONY: soak fork-storm race
+soak: all test-programs
+	EGB_SOAK_SECONDS=$(SECONDS) $(LONG) tests/system/test_soak.py
+fork-storm: all test-programs
+	EGB_STORM_SECONDS=$(SECONDS) $(LONG) tests/system/test_fork_storm.py
+race: all test-programs
+	$(LONG) tests/system/test_race.py
+
 check-kernels: $(B)/kernel-deps.stamp
 	@$(MAKE) --no-print-directory -s $(B)/tests/kernels/load_all
 	$(KERNEL_RUN) fetch

@@ -75,8 +75,8 @@ class AuditLog:
         return next(i for i, other in enumerate(self.records) if other is record)
 
     def wait(self, gone=None, timeout=TIMEOUT, after=None, **wanted):
-        """The first record that has these members, behind the record `after`. gone: a descriptor that is
-        readable when no more records will come."""
+        """The first record that has these members, behind the record `after`. gone: a descriptor
+        that is readable when no more records will come."""
         end = time.monotonic() + timeout
         while True:
             last = bool(gone is not None and wait_readable([gone], 0))

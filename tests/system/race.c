@@ -26,7 +26,7 @@
  * second round it is a few microseconds after the service has written its decision to the audit
  * log, which it does before the request leaves.
  *
- *	race ROUNDS PARALLEL SEED GRACE_MS AUDIT-LOG exit|kill
+ *	race ROUNDS PARALLEL SEED GRACE_MS SNDBUF AUDIT-LOG exit|kill
  *
  * Prints a line for every round, which test_race.py holds against the records. Times are in ns of
  * CLOCK_MONOTONIC, 0 where there was none:
@@ -44,11 +44,10 @@
 #define NS_PER_S  1000000000ull
 
 #define PARALLEL_MAX 256
-#define SNDBUF	     65536
 #define RCVBUF	     16384
 #define SPIN_NS	     (150 * NS_PER_US) /* how long a reader that has resumed waits for more */
 #define DECIDED_NS   (60 * NS_PER_US)  /* it resumes at most that long after the decision */
-#define BEFORE_NS    (8 * NS_PER_MS)   /* or so long before or after the usual time of the act */
+#define BEFORE_NS    (4 * NS_PER_MS)   /* or so long before or after the usual time of the act */
 #define AFTER_NS     (2 * NS_PER_MS)
 #define LATE_NS	     (5 * NS_PER_S) /* no decision comes any more */
 #define HUNG_NS	     (60 * NS_PER_S)
@@ -73,7 +72,8 @@ struct round {
 
 static struct {
 	unsigned rounds, parallel, begun, ended, running;
-	uint64_t usual_ns; /* from the death to the act, as far as rounds without a race tell */
+	uint64_t usual_ns; /* from the death to the reset, on average */
+	int sndbuf;
 	bool by_kill;
 	uint64_t random;
 	int epoll, listener, inotify, log;
@@ -142,7 +142,7 @@ connection_open(int *peer)
 	socklen_t len = sizeof(in);
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
 
-	option(fd, SO_SNDBUF, SNDBUF);
+	option(fd, SO_SNDBUF, race.sndbuf);
 	if (getsockname(race.listener, (struct sockaddr *)&in, &len) ||
 		(connect(fd, (struct sockaddr *)&in, len) && errno != EINPROGRESS))
 		die("connect");
@@ -188,7 +188,7 @@ connection_fill(int fd, int peer)
 }
 
 /* The rest is the parent's to close. */
-static void
+static bool
 keep_two(unsigned a, unsigned b)
 {
 	unsigned low = a < b ? a : b, high = a < b ? b : a;
@@ -196,8 +196,9 @@ keep_two(unsigned a, unsigned b)
 
 	for (int i = 0; i < 3; i++) {
 		if (ranges[i][0] <= ranges[i][1] && close_range(ranges[i][0], ranges[i][1], 0))
-			_exit(1);
+			return false;
 	}
+	return true;
 }
 
 /* Shares the parent's memory: with nothing to unmap it comes straight to its files. */
@@ -207,13 +208,12 @@ owner_main(void *arg)
 	struct round *r = arg;
 	char byte;
 
-	keep_two((unsigned)r->fd, (unsigned)r->go);
-	if (read(r->go, &byte, 1) != 1)
-		_exit(1);
+	if (!keep_two((unsigned)r->fd, (unsigned)r->go) || read(r->go, &byte, 1) != 1)
+		return 1;
 	r->dies = now();
 	if (race.by_kill)
 		kill(getpid(), SIGKILL);
-	_exit(0);
+	return 0; /* an exit(2) of the only thread */
 }
 
 /* A process to which alone the connection belongs; it dies at once. */
@@ -272,7 +272,10 @@ round_end(struct round *r, const char *how)
 		(unsigned long long)r->resumes, (unsigned long long)r->resumed,
 		(unsigned long long)r->grew, (unsigned long long)now(), r->before, r->received,
 		r->sent, how);
-	close(r->peer); /* leaves the epoll set */
+	/* An owner that has just been made may still hold it: closing it would not take it off. */
+	if (epoll_ctl(race.epoll, EPOLL_CTL_DEL, r->peer, NULL))
+		die("EPOLL_CTL_DEL");
+	close(r->peer);
 	r->running = false;
 	race.ended++;
 	race.running--;
@@ -300,6 +303,13 @@ round_recv(struct round *r)
 	return n;
 }
 
+static void
+round_cut(struct round *r)
+{
+	race.usual_ns += (now() - r->began) / 16 - race.usual_ns / 16;
+	round_end(r, "reset");
+}
+
 /* Reads what there is; waits a moment for more, because the race is on. */
 static void
 round_read(struct round *r, uint64_t spin_ns)
@@ -318,7 +328,7 @@ round_read(struct round *r, uint64_t spin_ns)
 		else if (n == 0)
 			round_end(r, "eof");
 		else if (errno != EAGAIN)
-			round_end(r, "reset");
+			round_cut(r);
 	} while (r->running && now() < until);
 }
 
@@ -418,14 +428,6 @@ log_read(void)
 
 /* ---- the loop ---- */
 
-/* Reset before it has resumed: reads the rest, and the reset. */
-static void
-round_cut(struct round *r)
-{
-	race.usual_ns += (now() - r->began) / 16 - race.usual_ns / 16;
-	round_read(r, 0);
-}
-
 static void
 event_handle(const struct epoll_event *event)
 {
@@ -433,9 +435,7 @@ event_handle(const struct epoll_event *event)
 
 	if (r == NULL)
 		log_read();
-	else if (r->running && r->resumes == 0)
-		round_cut(r);
-	else if (r->running)
+	else if (r->running) /* when it has not resumed: reads the rest, and the reset */
 		round_read(r, 0);
 }
 
@@ -483,13 +483,14 @@ loop(void)
 int
 main(int argc, char **argv)
 {
-	if (argc != 7)
+	if (argc != 8)
 		return 2;
 	race.rounds = (unsigned)atoi(argv[1]);
 	race.parallel = (unsigned)atoi(argv[2]);
 	race.random = strtoull(argv[3], NULL, 0) | 1;
 	race.usual_ns = strtoull(argv[4], NULL, 0) * NS_PER_MS;
-	race.by_kill = strcmp(argv[6], "kill") == 0;
+	race.sndbuf = atoi(argv[5]);
+	race.by_kill = strcmp(argv[7], "kill") == 0;
 	if (race.rounds == 0 || race.parallel == 0 || race.parallel > PARALLEL_MAX)
 		return 2;
 	race.epoll = epoll_create1(EPOLL_CLOEXEC);
@@ -497,7 +498,7 @@ main(int argc, char **argv)
 		die("race");
 	setvbuf(stdout, NULL, _IOFBF, 1 << 16);
 	listener_open();
-	log_open(argv[5]);
+	log_open(argv[6]);
 	loop();
 	return 0;
 }

@@ -121,7 +121,7 @@ class Service:
                          eghostbuster__socket__cookie=hex(connection.cookie))
 
     def result(self, decision):
-        """The record that ends what `decision` began. Every run of the service counts its ghosts anew."""
+        """The record that ends what `decision` began. Every run counts its ghosts anew."""
         return self.wait(event__action="destroy", after=decision,
                          eghostbuster__ghost=decision["eghostbuster.ghost"])
 

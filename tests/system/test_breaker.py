@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A unit whose ghosts come faster than unit_limit is left alone for a while, and everybody else is not."""
+"""A unit whose ghosts come faster than unit_limit is left alone for a while; nobody else is."""
 
 import pytest
 
@@ -98,7 +98,7 @@ def test_restart_loop(service, unit):
 
 
 def test_no_record_each_while_it_is_open(service, unit):
-    """Ten times the limit at once: the log says it in two lines, and goes on when the hold is over."""
+    """Four times the limit at once: the log says it in two lines, and goes on after the hold."""
     looping = unit("egb-burst.service")
     ghosts = looping.live_and_die(4 * LIMIT)
     opened = wait_for_breaker(service, "open", looping)

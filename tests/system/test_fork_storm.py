@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Processes by the thousand, and the same pids again and again: every record is compared with what the
-test knows of the life it speaks of.
+"""Processes by the thousand, and the same pids again and again: every record is compared with what
+the test knows of the life it speaks of.
 
 EGB_STORM_SECONDS says for how long, TEST_SEED repeats a run."""
 
@@ -69,16 +69,16 @@ def class_of(life):
 
 
 def is_sound(record):
-    """Released, or gone by itself. With too many orphans about the kernel ends some at once, before the
-    first look; of those the reaper only knows that they are not there. Others it finds closed."""
+    """Released, or gone by itself. With too many orphans about the kernel ends some at once, before
+    the first look: the reaper only knows that they are not there. Others it finds closed."""
     return (record["eghostbuster.result"] in ("destroyed", "gone") or
             record.get("error.code") == "ENOENT" or
             record.get("eghostbuster.socket.state") == "close")
 
 
 class Checker:
-    """Takes the records one by one; nothing but what is known of a life may be said of it. Others: the
-    cookies of ghosts that were here before the storm. Other networks have ghosts of their own."""
+    """Takes the records one by one; nothing but what is known of a life may be said of it. Others:
+    the cookies of ghosts that were here before the storm. Other networks have ghosts, too."""
 
     def __init__(self, lives, others):
         self.lives, self.others = lives, others

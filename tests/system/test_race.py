@@ -57,13 +57,13 @@ def bystanders(stage):
         connection.exchange()
 
 
-def run_race(service, rounds, death):
+def run_race(service, rounds, death, sndbuf):
     """Returns the rounds and, by cookie, their records."""
     seed = int(os.environ.get("EGB_RACE_SEED", random.SystemRandom().randrange(1 << 32)))
     print(f"{rounds} rounds, seed {seed}")
     # On a processor of its own, so that it disturbs the reaper no more than another machine would.
     ended = subprocess.run(["taskset", "-c", "0", BUILD / "tests" / "race", str(rounds), str(PARALLEL), str(seed),
-                            str(GRACE_MS), service.log_path, death],
+                            str(GRACE_MS), str(sndbuf), service.log_path, death],
                            stdout=subprocess.PIPE, text=True, timeout=120, check=True)
     assert service.stop() == 0  # every request has its result
     made = [parse(line) for line in ended.stdout.splitlines()]
@@ -167,7 +167,7 @@ def test_race(prepared, bystanders, capsys):
     with capsys.disabled():
         print()
         for _ in range(TRIES):
-            rounds, records = run_race(prepared.run(), ROUNDS, "exit")
+            rounds, records = run_race(prepared.run(), ROUNDS, "exit", 1 << 16)
             outcomes, p99 = report(rounds, records)
             assert_promises_are_kept(rounds, records, outcomes)
             if p99 < LOOK_TO_ACT_P99_NS or sanitized():
@@ -180,7 +180,8 @@ def test_race(prepared, bystanders, capsys):
 def test_the_judge_sees_a_cut_after_progress(prepared):
     """The control: ghosts of a kill are destroyed without proof, and so some are cut that move."""
     prepared.configure(RULES)
-    rounds, records = run_race(prepared.run(), 1000, "kill")
+    # More data, so that a race lasts longer than the judge is unsure of the time.
+    rounds, records = run_race(prepared.run(), 500, "kill", 1 << 18)
     outcomes, _ = report(rounds, records)
     assert outcomes["FAILED: cut, and there was progress before the last look"]
     assert not outcomes["FAILED: cut, and no record of it"]

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Everything at once, at random, for as long as one likes; what must always hold is looked at after every
-step.
+"""Everything at once, at random, for as long as one likes; what must always hold is looked at after
+every step.
 
-EGB_SOAK_SECONDS says for how long, TEST_SEED repeats a run (the order of steps; not the machine's)."""
+EGB_SOAK_SECONDS says for how long, TEST_SEED repeats a run: its steps, not the machine's."""
 
 import collections
 import os
@@ -39,8 +39,8 @@ BYSTANDERS = 12
 
 
 class Trail(audit.AuditLog):
-    """The audit log across rotations and violent ends. A line that such an end has cut short is passed
-    over. Checks each record as it comes."""
+    """The audit log across rotations and violent ends. A line that such an end has cut short is
+    passed over. Checks each record as it comes."""
 
     def __init__(self, path):
         super().__init__(path)
@@ -351,8 +351,8 @@ class Soak:
             assert mib < ROLE_MIB, f"the {role} uses {mib:.0f} MiB"
 
     def settle(self):
-        """In the end: every ghost is gone, every reader has its data, every bystander lives. The last
-        start finds those that nobody saw."""
+        """In the end: every ghost is gone, every reader has its data, every bystander lives. The
+        last start finds those that nobody saw."""
         eventually(lambda: not self.readers.open, "every reader is served", 60)
         self.stop()
         self.service.run()
@@ -386,5 +386,5 @@ def test_soak(prepared, stage, seed):
         if sum(soak.steps.values()) % 50 == 0:
             soak.left()  # their peers' descriptors are of use again
     soak.settle()
-    print(f"{sum(soak.steps.values())} steps {dict(soak.steps)}; {soak.readers.served} slow readers "
-          f"served; records {dict(soak.trail.counts)}", flush=True)
+    print(f"{sum(soak.steps.values())} steps {dict(soak.steps)}; {soak.readers.served} slow "
+          f"readers served; records {dict(soak.trail.counts)}", flush=True)

@@ -233,8 +233,8 @@ def mptcp(victim):
 @pytest.mark.parametrize("death, length", [("exit", 4000), ("kill", 8000)],
                          ids=["exit-idle", "kill-peer-stopped"])
 def test_mptcp_is_never_touched(proving, victim, mptcp, death, length):
-    """Neither by the event nor by a look at all sockets; when another ghost that this look found is gone,
-    the subflow's grace would be over, too."""
+    """Neither by the event nor by a look at all sockets; when another ghost that this look found is
+    gone, the subflow's grace would be over, too."""
     fd, peer, port = mptcp
     assert victim.write(fd, length, 0) == length
     victim.die("exit", 0) if death == "exit" else victim.kill()
@@ -276,14 +276,14 @@ def paths():
 
 
 def test_mptcp_subflow_taken_away(proving, paths, victim, mptcp):
-    """An address is taken from a living connection. What becomes of its subflow looks like a ghost: it
-    has no inode, its FIN is outstanding, and nothing moves while the peer reads nothing."""
+    """An address is taken from a living connection. What becomes of its subflow looks like a ghost:
+    it has no inode, its FIN is outstanding, and nothing moves while the peer reads nothing."""
     fd, peer, port = mptcp
     sockets.exchange(victim, fd, peer)
     paths(True)
     machine.eventually(lambda: len(subflows(port)) == 2, "a second subflow")
     sent = victim.fill(fd, 0)
-    machine.eventually(lambda: all(row.timer == sockets.TIMER_ZERO_WINDOW for row in subflows(port)),
+    machine.eventually(lambda: {row.timer for row in subflows(port)} == {sockets.TIMER_ZERO_WINDOW},
                        "the peer's window is zero")
     paths(False)
     machine.eventually(lambda: [row for row in subflows(port) if row.inode == 0], "it is closed")

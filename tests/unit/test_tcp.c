@@ -121,6 +121,14 @@ may_act(const struct diag_row *row, bool time_wait, uint32_t states)
 	return orphan_state(row->state) && row->has_shutdown && row->shutdown == 3;
 }
 
+/* Traced before it is stored: the state before a close, or the one after it. */
+static bool
+may_be_closing(unsigned state)
+{
+	return orphan_state(state) || state == TCP_STATE_ESTABLISHED ||
+	       state == TCP_STATE_CLOSE_WAIT || state == TCP_STATE_SYN_RECV;
+}
+
 static unsigned acts, looks;
 
 static void
@@ -134,8 +142,10 @@ check_one(const struct diag_row *row, const struct wire_destroy *r, const struct
 	if (v == VERDICT_ACT)
 		assert_true(may_act(row, time_wait, r->states));
 	if (row->inode != 0)
-		assert_int_equal(
-			v, orphan_state(row->state) && !row->mptcp ? VERDICT_RETRY : VERDICT_LIVE);
+		assert_int_equal(v,
+			may_be_closing(row->state) && !row->mptcp ? VERDICT_RETRY : VERDICT_LIVE);
+	else if (row->state == TCP_STATE_CLOSE && !row->mptcp)
+		assert_int_equal(v, VERDICT_GONE);
 	else if (!orphan_state(row->state) && row->state != TCP_STATE_TIME_WAIT)
 		assert_int_equal(v, VERDICT_LIVE);
 }
@@ -435,7 +445,7 @@ test_proved_live(void **state)
 	row.inode = 1;
 	assert_int_equal(tcp_verdict(&scope, &r, &row), VERDICT_RETRY);
 	row.state = TCP_STATE_ESTABLISHED;
-	assert_int_equal(tcp_verdict(&scope, &r, &row), VERDICT_LIVE);
+	assert_int_equal(tcp_verdict(&scope, &r, &row), VERDICT_RETRY);
 	row.inode = 0;
 	assert_int_equal(tcp_verdict(&scope, &r, &row), VERDICT_LIVE);
 	row.state = TCP_STATE_FIN_WAIT1;
