@@ -22,6 +22,10 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 /* False where the kernel has no bpf_snprintf() (5.13): the verifier then never sees the calls. */
 const volatile bool can_read_names = true;
 
+/* Inode number of the only network namespace that is looked at, 0: all. What others leave in theirs
+ * must not fill our ring; they have instances of their own. */
+const volatile __u32 only_netns = 0;
+
 /* An orphan in a cgroup this deep below its unit has no unit. */
 #define CGROUP_DEPTH_MAX 24
 
@@ -200,6 +204,12 @@ fill_tuple(struct event_orphan *orphan, const struct sock *sk)
 	fill_address(orphan->dst, &sk->__sk_common.skc_v6_daddr, sk->__sk_common.skc_daddr, is_v6);
 }
 
+static __always_inline bool
+is_elsewhere(const struct sock *sk)
+{
+	return only_netns && sk->__sk_common.skc_net.net->ns.inum != only_netns;
+}
+
 /* The last thread is closing the files of its dead process. */
 static __always_inline void
 report_orphan(const struct sock *sk, struct task_struct *task, int state, __u8 flags)
@@ -286,7 +296,7 @@ BPF_PROG(sock_state, const struct sock *sk, int old_state, int new_state)
 		!(closed && (new_state == TCP_FIN_WAIT2 || new_state == TCP_CLOSING)))
 		return 0;
 	/* Not locked by its caller: a softirq works on it and current is anybody. */
-	if (!sk->sk_lock.owned)
+	if (!sk->sk_lock.owned || is_elsewhere(sk))
 		return 0;
 
 	struct task_struct *task = bpf_get_current_task_btf();

@@ -8,6 +8,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "bpf/events.h"
 #include "proto/log.h"
@@ -106,10 +107,22 @@ kernel_examine(void)
 	return kernel;
 }
 
+/* The number the kernel knows this process's network namespace by. */
+static uint32_t
+netns_here(void)
+{
+	struct stat st;
+
+	if (stat("/proc/self/ns/net", &st) < 0)
+		fatal("cannot read this network namespace's number: %s", strerror(errno));
+	return (uint32_t)st.st_ino;
+}
+
 static void
 configure(struct tracker_bpf *skel, const struct kernel *kernel, uint32_t ring_bytes)
 {
 	skel->rodata->can_read_names = kernel->full;
+	skel->rodata->only_netns = netns_here();
 	bpf_program__set_autoload(skel->progs.sock_state, kernel->full);
 	bpf_program__set_autoload(skel->progs.process_exit, !kernel->group_dead);
 	bpf_program__set_autoload(skel->progs.process_exit_group_dead, kernel->group_dead);
