@@ -292,8 +292,10 @@ ack_read(struct ticket *t, const struct netlink_query *q)
 		return VERDICT_RELEASED;
 	if (t->result.error != ENOENT)
 		return VERDICT_FAILED;
-	t->result.error = 0; /* it was there when we looked: it went by itself */
-	return VERDICT_GONE;
+	/* It was there when we looked. tcp_abort() says so, too, of a socket that has become a
+	 * mini-socket meanwhile, which is still there (FIN-WAIT-2): only another look can tell. */
+	t->result.error = 0;
+	return VERDICT_RETRY;
 }
 
 static void
