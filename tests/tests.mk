@@ -82,7 +82,7 @@ soak: all test-programs
 fork-storm: all test-programs
 	EGB_STORM_SECONDS=$(SECONDS) $(LONG) tests/system/test_fork_storm.py
 race: all test-programs
-	$(LONG) tests/system/test_race.py
+	EGB_RACE_STRICT=1 $(LONG) tests/system/test_race.py
 
 check-kernels: $(B)/kernel-deps.stamp
 	@$(MAKE) --no-print-directory -s $(B)/tests/kernels/load_all

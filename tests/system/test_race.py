@@ -25,7 +25,8 @@ ROUNDS = int(os.environ.get("EGB_RACE_ROUNDS", "2000"))
 PARALLEL = 100
 TRIES = 5
 GRACE_MS = 100
-LOOK_TO_ACT_P99_NS = 100_000
+# What is promised, for a machine with nothing else to do (make race); in a busy one's `make check` a guard.
+LOOK_TO_ACT_P99_NS = 100_000 if "EGB_RACE_STRICT" in os.environ else 1_000_000
 RULES = f"""
 [rule clean]
 exit = clean
