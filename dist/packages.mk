@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+# Packages, from a tarball of what is in the repository (or, outside one, in this folder).
+
+DISTNAME := eghostbuster-$(VERSION)
+DEB_DIR := $(B)/deb
+TARBALL := $(DEB_DIR)/eghostbuster_$(VERSION).orig.tar.xz
+SOURCE_DATE_EPOCH ?= $(shell dpkg-parsechangelog -l dist/debian/changelog -S Timestamp 2>/dev/null)
+export SOURCE_DATE_EPOCH
+SOURCES = { git ls-files -z --deduplicate 2>/dev/null || find . -path ./build -prune -o -type f -printf '%P\0'; }
+
+$(B)/package-deps.stamp: dist/build-deps
+	@mkdir -p $(@D)
+	@sh dist/build-deps packages
+	@touch $@
+
+.PHONY: tarball deb check-packages check-reproducible check-apparmor
+# AppArmor profiles and audit rules, in virtual machines with kernels that have both.
+check-apparmor: all $(B)/kernel-deps.stamp $(B)/package-deps.stamp
+	@KERNELS="6.1 6.12" $(KERNEL_RUN) fetch
+	@KERNELS_DIR=$(abspath $(B)/kernels) bash tests/packages/confined.sh $(B)
+
+# The same bytes whoever packs them, and when.
+tarball: $(B)/package-deps.stamp
+	@mkdir -p $(DEB_DIR)
+	@$(SOURCES) | tar --null -T - --sort=name --owner=0 --group=0 --numeric-owner --mode=go=rX,u+rw --mtime=@$(SOURCE_DATE_EPOCH) \
+		--transform 's,^,$(DISTNAME)/,' -cf - | xz -T1 >$(TARBALL)
+
+deb: tarball
+	@rm -rf $(DEB_DIR)/$(DISTNAME)
+	@tar -C $(DEB_DIR) -xf $(TARBALL) && cp -r dist/debian $(DEB_DIR)/$(DISTNAME)/debian
+	@cd $(DEB_DIR)/$(DISTNAME) && env -u MAKEFLAGS -u MAKELEVEL -u MFLAGS DEB_BUILD_OPTIONS="parallel=$(JOBS) $(DEB_BUILD_OPTIONS)" \
+		dpkg-buildpackage -us -uc $(DEB_FLAGS) >../build.log 2>&1 || { tail -n 40 ../build.log >&2; exit 1; }
+	@cd $(DEB_DIR) && ls *.deb
+
+# Unpacked, not installed: that would start a server.
+PROMTOOL ?= $(or $(shell command -v promtool),$(B)/tools/usr/bin/promtool)
+$(B)/tools/usr/bin/promtool:
+	@mkdir -p $(B)/tools
+	@cd $(B)/tools && apt-get download -q prometheus >/dev/null && dpkg-deb -x prometheus_*.deb . && rm prometheus_*.deb
+
+check-packages: deb $(PROMTOOL)
+	@$(PROMTOOL) check rules dist/prometheus/alerts.yml
+	@$(PROMTOOL) test rules tests/packages/alerts_test.yml
+	@sh tests/packages/deb.sh $(DEB_DIR)
+	@bash tests/packages/others.sh $(B)
+
+check-reproducible: $(B)/package-deps.stamp
+	@sh tests/packages/reproducible.sh $(B)
