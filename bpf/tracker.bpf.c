@@ -31,6 +31,8 @@ const volatile __u32 only_netns = 0;
 
 #define STAMPERS_MAX 8192
 #define REPORTED_MAX 4096
+#define HOLDERS_MAX  2048
+#define UNITS_MAX    1024
 #define EEXIST	     17
 
 /* An array, so that it is in .rodata: bpf_snprintf() wants its format in a frozen map. */
@@ -76,8 +78,50 @@ struct {
 	__type(value, __u8);
 } reported SEC(".maps");
 
+/*
+ * How much of the ring somebody holds: bytes written in each eighth of it, and which time round
+ * that was. Whoever is at this for the first time, or was pushed out, begins with nothing: what he
+ * may hold depends on what all others have left.
+ */
+#define EIGHTHS 8
+struct holder {
+	__u32 round[EIGHTHS]; /* position in the ring, in eighths, since its beginning */
+	__u32 bytes[EIGHTHS];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, HOLDERS_MAX);
+	__type(key, __u64); /* a uid, or HOLDER_CGROUP and a cgroup's id */
+	__type(value, struct holder);
+} holders SEC(".maps");
+
+#define HOLDER_CGROUP (1ull << 63)
+
+/* The unit of a control group, so that it is looked for once, not for every orphan of a storm. Its
+ * id is never given out again, and neither it nor what is above it can be renamed. */
+struct unit {
+	char name[EVENT_UNIT_LEN];
+	__u64 flags; /* of enum event_owner_flags */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, UNITS_MAX);
+	__type(key, __u64);
+	__type(value, struct unit);
+} units SEC(".maps");
+
+/* Nobody holds more of the ring than so many times what is left. The smaller share is a cgroup's,
+ * so that one of them that floods leaves some to others of its uid, too. */
+#define UID_SHARE    7
+#define CGROUP_SHARE 3
+
 /* .bss, not a per-CPU array: the tracker reads it by mmap, without bpf(). */
 struct event_drops drops[EVENT_DROP_SLOTS] __attribute__((aligned(64)));
+
+/* How much of it a tracker has reported: the next one goes on from there (proto/kept.h). */
+struct event_drops told;
 
 #define count_drop(what) \
 	__sync_fetch_and_add(&drops[bpf_get_smp_processor_id() % EVENT_DROP_SLOTS].what, 1)
@@ -112,7 +156,7 @@ union word {
 /* The end of a name is fetched on its own, so that the answer does not depend on how much of a long
  * name fits into a record. A name that cannot be read must not leave an outer unit to match. */
 static __always_inline bool
-ends_with(struct event_owner *owner, const char *name, long len, __u64 suffix, int suffix_len)
+ends_with(struct unit *unit, const char *name, long len, __u64 suffix, int suffix_len)
 {
 	__u64 end = (__u64)name + len - suffix_len;
 	union word word = {};
@@ -120,34 +164,34 @@ ends_with(struct event_owner *owner, const char *name, long len, __u64 suffix, i
 	if (len <= suffix_len)
 		return false;
 	if (bpf_snprintf(word.text, suffix_len + 1, as_string, &end, sizeof(end)) < 0)
-		owner->flags |= EVENT_OWNER_UNIT_TRUNCATED;
+		unit->flags |= EVENT_OWNER_UNIT_TRUNCATED;
 	return word.number == suffix;
 }
 
 static __always_inline bool
-is_unit(struct event_owner *owner, const char *name, long len)
+is_unit(struct unit *unit, const char *name, long len)
 {
-	return ends_with(owner, name, len, WORD(".service"), 8) ||
-	       ends_with(owner, name, len, WORD(".scope"), 6);
+	return ends_with(unit, name, len, WORD(".service"), 8) ||
+	       ends_with(unit, name, len, WORD(".scope"), 6);
 }
 
 /* The nearest service or scope around the task. bpf_snprintf() because a char pointer cannot be
  * followed directly: refused by the verifiers of 5.10 ... 6.12. */
 static __always_inline void
-fill_unit(struct event_owner *owner, struct cgroup *cgroup)
+find_unit(struct unit *unit, struct cgroup *cgroup)
 {
 	for (int depth = 0; depth < CGROUP_DEPTH_MAX; depth++) {
 		const char *name = cgroup->kn->name;
 		__u64 arg = (__u64)name;
-		long size = bpf_snprintf(owner->unit, EVENT_UNIT_LEN, as_string, &arg, sizeof(arg));
+		long size = bpf_snprintf(unit->name, EVENT_UNIT_LEN, as_string, &arg, sizeof(arg));
 
 		if (size < 0) {
-			owner->flags |= EVENT_OWNER_UNIT_TRUNCATED;
+			unit->flags |= EVENT_OWNER_UNIT_TRUNCATED;
 			break;
 		}
-		if (is_unit(owner, name, size - 1)) {
+		if (is_unit(unit, name, size - 1)) {
 			if (size > EVENT_UNIT_LEN)
-				owner->flags |= EVENT_OWNER_UNIT_TRUNCATED;
+				unit->flags |= EVENT_OWNER_UNIT_TRUNCATED;
 			return;
 		}
 		struct cgroup_subsys_state *parent = cgroup->self.parent;
@@ -155,7 +199,32 @@ fill_unit(struct event_owner *owner, struct cgroup *cgroup)
 			break;
 		cgroup = parent->cgroup;
 	}
-	owner->unit[0] = 0;
+	unit->name[0] = 0;
+}
+
+static __always_inline void
+put_unit(struct event_owner *owner, const struct unit *unit)
+{
+	__builtin_memcpy(owner->unit, unit->name, sizeof(owner->unit));
+	owner->flags |= unit->flags;
+}
+
+static __always_inline void
+fill_unit(struct event_owner *owner, struct cgroup *cgroup)
+{
+	__u64 id = cgroup->kn->id;
+	struct unit *known = bpf_map_lookup_elem(&units, &id), fresh = {};
+
+	/* Not one pointer to either: the compiler would then add to it before it is known to be
+	 * none. */
+	if (known) {
+		put_unit(owner, known);
+		return;
+	}
+	find_unit(&fresh, cgroup);
+	if (!fresh.flags) /* what could not be read is tried again */
+		bpf_map_update_elem(&units, &id, &fresh, BPF_ANY);
+	put_unit(owner, &fresh);
 }
 
 static __always_inline void
@@ -210,6 +279,61 @@ is_elsewhere(const struct sock *sk)
 	return only_netns && sk->__sk_common.skc_net.net->ns.inum != only_netns;
 }
 
+/* Takes note of one record of this holder at the ring's position `head`; false when it has too much
+ * there already, behind `tail`. Counts may be off by a record or two where CPUs meet. */
+static __always_inline bool
+holder_take(__u64 key, __u64 head, __u64 tail, __u64 size, __u64 most)
+{
+	__u32 now = (__u32)(head / (size / EIGHTHS)), oldest = (__u32)(tail / (size / EIGHTHS));
+	__u32 slot = now % EIGHTHS;
+	__u64 bytes = 0;
+	struct holder *holder = bpf_map_lookup_elem(&holders, &key);
+
+	if (!holder) {
+		struct holder fresh = {};
+
+		bpf_map_update_elem(&holders, &key, &fresh, BPF_NOEXIST);
+		holder = bpf_map_lookup_elem(&holders, &key);
+		if (!holder)
+			return true;
+	}
+	for (int i = 0; i < EIGHTHS; i++) {
+		if (holder->round[i] - oldest <= EIGHTHS)
+			bytes += holder->bytes[i];
+	}
+	if (bytes > most)
+		return false;
+	if (holder->round[slot] != now) {
+		holder->round[slot] = now;
+		holder->bytes[slot] = 0;
+	}
+	__sync_fetch_and_add(&holder->bytes[slot], sizeof(struct event_orphan));
+	return true;
+}
+
+/* Whoever makes orphans as fast as can be must not crowd others' out: neither a uid nor a cgroup
+ * fills the ring. Nothing is looked at while it is nearly empty. */
+static __always_inline bool
+room_for_orphan(struct task_struct *task)
+{
+	__u64 size = bpf_ringbuf_query(&events, BPF_RB_RING_SIZE);
+	__u64 used = bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA);
+	struct cgroup *cgroup = task->cgroups->dfl_cgrp;
+	__u64 head, tail, left;
+
+	if (used < size / 4 || size < EIGHTHS)
+		return true;
+	head = bpf_ringbuf_query(&events, BPF_RB_PROD_POS);
+	tail = bpf_ringbuf_query(&events, BPF_RB_CONS_POS);
+	left = used < size ? size - used : 0;
+	if (!holder_take(task->real_cred->uid.val, head, tail, size, UID_SHARE * left))
+		return false;
+	/* Without control groups all are in the root. */
+	if (!cgroup->self.parent)
+		return true;
+	return holder_take(HOLDER_CGROUP | cgroup->kn->id, head, tail, size, CGROUP_SHARE * left);
+}
+
 /* The last thread is closing the files of its dead process. */
 static __always_inline void
 report_orphan(const struct sock *sk, struct task_struct *task, int state, __u8 flags)
@@ -220,7 +344,8 @@ report_orphan(const struct sock *sk, struct task_struct *task, int state, __u8 f
 	if (!tcp || (bpf_core_field_exists(tcp->is_mptcp) && tcp->is_mptcp))
 		return;
 
-	struct event_orphan *orphan = bpf_ringbuf_reserve(&events, sizeof(*orphan), 0);
+	struct event_orphan *orphan =
+		room_for_orphan(task) ? bpf_ringbuf_reserve(&events, sizeof(*orphan), 0) : NULL;
 	if (!orphan) {
 		count_drop(orphan);
 		return;

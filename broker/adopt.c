@@ -11,8 +11,8 @@ adopt_want(struct engine *e, const char *reason, mono_ns due)
 {
 	struct adoption *a = &e->adoption;
 
-	if (a->ended.ns != 0 && due.ns < a->ended.ns + RECONCILE_PAUSE_NS)
-		due.ns = a->ended.ns + RECONCILE_PAUSE_NS;
+	if (a->ended.ns != 0 && due.ns < a->ended.ns + a->pause_ns)
+		due.ns = a->ended.ns + a->pause_ns;
 	if (a->wanted && a->due.ns <= due.ns)
 		return;
 	a->wanted = true;
@@ -28,10 +28,15 @@ adopt_send(struct engine *e, mono_ns now)
 
 	if (a->running || !a->wanted || a->due.ns > now.ns)
 		return false;
-	if (channel_send(e->reaper, WIRE_B2R_RECONCILE, &ask, 1) < 0)
-		return errno == EAGAIN;
+	if (channel_send(e->reaper, WIRE_B2R_RECONCILE, &ask, 1) < 0) {
+		if (errno == EAGAIN)
+			return true;
+		a->due.ns = now.ns + RECONCILE_PAUSE_NS;
+		return false;
+	}
 	a->round++;
 	a->running = true;
+	a->asked = now;
 	a->wanted = false;
 	a->reason = a->next_reason;
 	a->found = a->adopted = 0;
@@ -45,12 +50,15 @@ running_check(const struct engine *e)
 		fatal("the reaper broke the protocol: it found what it was not asked to look for");
 }
 
-/* In hand: what was to be tried again when it is found is, as it is by now. */
+/* In hand: what was to be tried again when it is found is, as it is by now. Once a round: what was
+ * tried in this one, or left since it began, is not, however often it is found. */
 static void
 seen(struct engine *e, struct ghost *ghost, const struct wire_found_record *found)
 {
+	bool before = ghost->round >= e->adoption.round;
+
 	ghost->round = e->adoption.round;
-	if (ghost->phase != GHOST_LEFT || !ghost->again)
+	if (before || ghost->phase != GHOST_LEFT || !ghost->again)
 		return;
 	ghost->state = found->state;
 	ghost->send_queue = found->progress.send_queue;
@@ -61,17 +69,18 @@ static void
 found_take(struct engine *e, const struct wire_found_record *found, mono_ns now)
 {
 	struct ghost *ghost = ghosts_find(&e->ghosts, found->cookie);
-	struct wire_found_record mine = *found;
 
+	if (found->tuple.netns != e->netns)
+		fatal("the reaper broke the protocol: it found a socket of another network "
+		      "namespace");
 	e->adoption.found++;
 	if (ghost != NULL) {
 		seen(e, ghost, found);
 		return;
 	}
-	if (e->ghosts.total >= GHOSTS_MAX)
-		return;		     /* the table is full: the next round finds it again */
-	mine.tuple.netns = e->netns; /* the reaper sees no other */
-	ghost = ghosts_adopt(&e->ghosts, &mine, now);
+	if (!ghosts_room(&e->ghosts, NULL))
+		return; /* too many of these by now: the next round finds it again */
+	ghost = ghosts_adopt(&e->ghosts, found, now);
 	ghost->round = e->adoption.round;
 	e->adoption.adopted++;
 	e->counts.adopted++;
@@ -128,6 +137,17 @@ round_record(struct engine *e, uint64_t forgotten, int error)
 		log_info("found %" PRIu64 " orphans whose owner's death was not seen", a->adopted);
 }
 
+/* One that was not complete is asked for again at once, as far as the pause allows; when that goes
+ * on, less and less often: each is a record. */
+static mono_ns
+retry_at(struct adoption *a, mono_ns now)
+{
+	unsigned doubled = ++a->failures > RECONCILE_QUICK ? a->failures - RECONCILE_QUICK : 0;
+	uint64_t pause = doubled < 6 ? RECONCILE_PAUSE_NS << doubled : RECONCILE_PERIOD_NS;
+
+	return (mono_ns){ now.ns + pause };
+}
+
 void
 engine_found_end(struct engine *e, const struct wire_found_end *end, mono_ns now)
 {
@@ -136,18 +156,27 @@ engine_found_end(struct engine *e, const struct wire_found_end *end, mono_ns now
 	uint64_t forgotten = 0;
 
 	running_check(e);
-	if (end->round != a->round || end->count != a->found)
+	if (end->round != a->round || end->count != a->found || end->done_mono_ns < a->asked.ns ||
+		end->done_mono_ns > now.ns)
 		fatal("the reaper broke the protocol: the end of another look, or a wrong count");
-	if (error == 0)
+	if (error == 0) {
+		a->failures = 0;
 		forgotten = left_sweep(e);
+	}
 	round_record(e, forgotten, error);
 	a->running = false;
 	a->ended = now;
+	a->pause_ns = RECONCILE_SHARE * (now.ns - a->asked.ns);
+	if (a->pause_ns < RECONCILE_PAUSE_NS)
+		a->pause_ns = RECONCILE_PAUSE_NS;
+	if (a->pause_ns > RECONCILE_PAUSE_MAX_NS)
+		a->pause_ns = RECONCILE_PAUSE_MAX_NS;
 	/* Wanted while this one ran: the pause begins now. */
-	if (a->due.ns < now.ns + RECONCILE_PAUSE_NS)
-		a->due.ns = now.ns + RECONCILE_PAUSE_NS;
+	if (a->due.ns < now.ns + a->pause_ns)
+		a->due.ns = now.ns + a->pause_ns;
+	e->stats.rounds_failed += error != 0;
 	if (error != 0)
-		adopt_want(e, a->reason, now);
+		adopt_want(e, a->reason, retry_at(a, now));
 	else
 		adopt_want(e, "periodic", (mono_ns){ now.ns + RECONCILE_PERIOD_NS });
 }

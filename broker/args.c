@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "args.h"
 
+#include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -16,7 +18,7 @@ by_hand(void)
 static enum broker_verb
 verb_parse(const char *verb)
 {
-	static const char *const verbs[] = { "run", "check", "log-path" };
+	static const char *const verbs[] = { "run", "check", "answers" };
 
 	for (unsigned i = 0; verb != NULL && i < sizeof(verbs) / sizeof(verbs[0]); i++) {
 		if (strcmp(verbs[i], verb) == 0)
@@ -25,10 +27,23 @@ verb_parse(const char *verb)
 	by_hand();
 }
 
+static uint32_t
+number_parse(const char *text, uint32_t max)
+{
+	char *end;
+	unsigned long number = strtoul(text, &end, 10);
+
+	if (end == text || *end != '\0' || number > max)
+		by_hand();
+	return (uint32_t)number;
+}
+
 void
 args_parse(struct args *args, char **argv)
 {
-	*args = (struct args){ .verb = verb_parse(argv[0] != NULL ? argv[1] : NULL) };
+	*args = (struct args){ .program = argv[0],
+		.verb = verb_parse(argv[0] != NULL ? argv[1] : NULL),
+		.control_group = (gid_t)-1 };
 	for (argv += 2; *argv != NULL; argv++) {
 		if (strcmp(*argv, "--observe") == 0)
 			args->observe = true;
@@ -40,6 +55,10 @@ args_parse(struct args *args, char **argv)
 			args->audit_log = *++argv;
 		else if (strcmp(*argv, "--log-path") == 0 && argv[1] != NULL)
 			args->log_path = *++argv;
+		else if (strcmp(*argv, "--control-gid") == 0 && argv[1] != NULL)
+			args->control_group = number_parse(*++argv, UINT32_MAX - 1);
+		else if (strcmp(*argv, "--sink-pid") == 0 && argv[1] != NULL)
+			args->sink = (pid_t)number_parse(*++argv, INT32_MAX);
 		else
 			by_hand();
 	}

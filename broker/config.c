@@ -92,6 +92,23 @@ audit_log_set(struct parser *p, const char *value)
 	return true;
 }
 
+/* A number, or what can be a group's name and no number. Whether there is such a group is asked by
+ * the launcher. */
+static bool
+control_group_set(struct parser *p, const char *value)
+{
+	size_t len = strlen(value), digits = strspn(value, "0123456789");
+	size_t name = strspn(value, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+				    "0123456789_.-$");
+	bool number = digits == len && len <= 10 && strtoull(value, NULL, 10) < UINT32_MAX;
+
+	if (!number && (name != len || digits == len || value[0] == '-' || len >= GROUP_MAX))
+		return parser_fail(
+			p, p->line, "control_group = %s: expected a group's name or number", value);
+	memcpy(p->policy->control_group, value, len + 1);
+	return true;
+}
+
 static bool
 rate_set(struct parser *p, const char *key, const char *value, struct rate *rate)
 {
@@ -114,6 +131,12 @@ unit_limit_set(struct parser *p, const char *value)
 }
 
 static bool
+record_budget_set(struct parser *p, const char *value)
+{
+	return rate_set(p, "record_budget", value, &p->policy->record_budget);
+}
+
+static bool
 duration_set(struct parser *p, const char *key, const char *value, uint64_t *ns)
 {
 	if (!duration_parse(value, ns))
@@ -127,6 +150,43 @@ static bool
 breaker_hold_set(struct parser *p, const char *value)
 {
 	return duration_set(p, "breaker_hold", value, &p->policy->breaker_hold_ns);
+}
+
+static bool
+audit_sync_set(struct parser *p, const char *value)
+{
+	uint64_t *ns = &p->policy->audit_sync_ns;
+
+	if (strcmp(value, "never") == 0)
+		*ns = AUDIT_SYNC_NEVER;
+	else if (strcmp(value, "always") == 0)
+		*ns = AUDIT_SYNC_ALWAYS;
+	else if (!duration_parse(value, ns))
+		return parser_fail(p, p->line,
+			"audit_sync = %s: expected never, always, or a duration such as 500ms or "
+			"5s",
+			value);
+	return true;
+}
+
+static bool
+yes_no_set(struct parser *p, const char *key, const char *value, bool *yes)
+{
+	*yes = strcmp(value, "yes") == 0;
+	return *yes || strcmp(value, "no") == 0 ||
+	       parser_fail(p, p->line, "%s = %s: expected yes or no", key, value);
+}
+
+static bool
+linux_audit_set(struct parser *p, const char *value)
+{
+	return yes_no_set(p, "linux_audit", value, &p->policy->linux_audit);
+}
+
+static bool
+journald_set(struct parser *p, const char *value)
+{
+	return yes_no_set(p, "journald", value, &p->policy->journald);
 }
 
 static bool
@@ -358,6 +418,11 @@ static const struct key daemon_keys[] = {
 	{ "destroy_limit", 1u << 2, destroy_limit_set },
 	{ "unit_limit", 1u << 3, unit_limit_set },
 	{ "breaker_hold", 1u << 4, breaker_hold_set },
+	{ "record_budget", 1u << 5, record_budget_set },
+	{ "audit_sync", 1u << 6, audit_sync_set },
+	{ "control_group", 1u << 7, control_group_set },
+	{ "linux_audit", 1u << 8, linux_audit_set },
+	{ "journald", 1u << 9, journald_set },
 };
 
 static const struct key rule_keys[] = {
@@ -682,20 +747,36 @@ rule_print(struct printer *o, const struct rule *rule)
 		put(o, "require = %s\n", rule->require == REQUIRE_STUCK ? "stuck" : "none");
 }
 
+static void
+audit_sync_print(uint64_t ns, char out[QUANTITY_TEXT])
+{
+	if (ns == AUDIT_SYNC_NEVER || ns == AUDIT_SYNC_ALWAYS)
+		snprintf(out, QUANTITY_TEXT, "%s", ns == AUDIT_SYNC_NEVER ? "never" : "always");
+	else
+		duration_print(ns, out);
+}
+
 size_t
 config_print(const struct policy *policy, char *out, size_t size)
 {
 	struct printer o = { .out = out, .size = size };
-	char limit[QUANTITY_TEXT], unit[QUANTITY_TEXT], hold[QUANTITY_TEXT];
+	char limit[QUANTITY_TEXT], unit[QUANTITY_TEXT], hold[QUANTITY_TEXT], budget[QUANTITY_TEXT];
+	char sync[QUANTITY_TEXT];
 
 	rate_print(&policy->destroy_limit, limit);
 	rate_print(&policy->unit_limit, unit);
 	duration_print(policy->breaker_hold_ns, hold);
+	rate_print(&policy->record_budget, budget);
+	audit_sync_print(policy->audit_sync_ns, sync);
 	put(&o,
 		"[daemon]\nmode = %s\naudit_log = %s\ndestroy_limit = %s\nunit_limit = %s\n"
-		"breaker_hold = %s\n",
+		"breaker_hold = %s\nrecord_budget = %s\naudit_sync = %s\nlinux_audit = %s\n"
+		"journald = %s\n",
 		policy->mode == MODE_ENFORCE ? "enforce" : "observe", policy->audit_log, limit,
-		unit, hold);
+		unit, hold, budget, sync, policy->linux_audit ? "yes" : "no",
+		policy->journald ? "yes" : "no");
+	if (policy->control_group[0] != '\0')
+		put(&o, "control_group = %s\n", policy->control_group);
 	for (unsigned i = 0; i < policy->rule_count; i++)
 		rule_print(&o, &policy->rules[i]);
 	return o.full ? 0 : o.used;

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "engine_parts.h"
+#include "note.h"
 #include "proto/log.h"
 #include "say.h"
 
@@ -71,6 +72,7 @@ decide_record(
 		exit_record(e, ghost->owner);
 	out = auditlog_room(e->log, &head);
 	auditlog_made(e->log, record_decide(out, RECORD_MAX, &head, &owner, &view, decision));
+	note_ghost(head.note, ghost);
 }
 
 void
@@ -81,6 +83,7 @@ decide_result(struct engine *e, const struct ghost *ghost, const struct record_r
 	char *out = auditlog_room(e->log, &head);
 
 	auditlog_made(e->log, record_destroy(out, RECORD_MAX, &head, ghost->id, result));
+	note_ghost(head.note, ghost);
 	say_result(ghost, result, now);
 }
 
@@ -113,6 +116,9 @@ subject_of(const struct ghost *ghost, uint8_t state)
 	};
 }
 
+/* Reasons to leave alone what a rule would destroy. */
+static const char other_netns[] = "other-netns", nothing_outstanding[] = "nothing-outstanding";
+
 static struct decision
 ghost_decide(const struct engine *e, const struct ghost *ghost, mono_ns now)
 {
@@ -122,7 +128,7 @@ ghost_decide(const struct engine *e, const struct ghost *ghost, mono_ns now)
 	if (ghost->tuple.netns != e->netns &&
 		(d.verdict == VERDICT_DESTROY || d.verdict == VERDICT_WAIT)) {
 		d.verdict = VERDICT_REPORT;
-		d.reason = "other-netns";
+		d.reason = other_netns;
 	}
 	return d;
 }
@@ -155,14 +161,30 @@ decide_leave(struct engine *e, struct ghost *ghost)
 	ghosts_move(&e->ghosts, ghost, GHOST_LEFT);
 }
 
+/* Pays for the records of one ghost's own. NULL, or the account that cannot. */
+static struct budget_account *
+records_pay(struct engine *e, const struct ghost *ghost, unsigned records, mono_ns now)
+{
+	if (ghost->owner != NULL && !ghost->owner->recorded)
+		records++; /* `exit` */
+	return budget_pay(&e->budget, ghost_uid(ghost), ghost_unit(ghost), records, now);
+}
+
 static void
 leave_alone(struct engine *e, struct ghost *ghost, const struct decision *decision, mono_ns now)
 {
-	decide_record(e, ghost, decision, now);
+	struct budget_account *empty = records_pay(e, ghost, 1, now);
+
+	if (empty == NULL)
+		decide_record(e, ghost, decision, now);
+	else
+		batch_leave(e, empty, ghost, decision, now);
 	if (decision->verdict == VERDICT_IGNORE) {
 		e->counts.ignored++;
 	} else {
 		e->counts.reported++;
+		e->stats.not_ours += decision->reason == other_netns;
+		e->stats.nothing_outstanding += decision->reason == nothing_outstanding;
 		say_left(ghost, decision, now);
 	}
 	decide_leave(e, ghost);
@@ -173,20 +195,20 @@ static bool
 breaker_allows(struct engine *e, struct ghost *ghost, mono_ns now)
 {
 	struct record_breaker breaker = { .open = true, .hold_ns = e->policy->breaker_hold_ns };
-	char key[BREAKER_KEY_LEN];
-	enum breaker_answer answer;
+	struct breaker_unit *unit;
+	enum breaker_answer answer = breaker_take(&e->breaker, ghost_unit(ghost),
+		&e->policy->unit_limit, e->policy->breaker_hold_ns, now, &unit);
 
-	breaker_key(process_of(ghost), key);
-	answer = breaker_take(
-		&e->breaker, key, &e->policy->unit_limit, e->policy->breaker_hold_ns, now);
 	if (answer == BREAKER_PASS)
 		return true;
 	if (!ghost->held)
 		e->counts.held_back++;
 	ghost->held = true;
 	ghosts_move(&e->ghosts, ghost, GHOST_HELD);
+	ghosts_join(ghost, &unit->held);
 	if (answer == BREAKER_TRIPPED) {
-		breaker.key = key;
+		e->stats.breaker_opened++;
+		breaker.key = unit->key;
 		breaker_record(e, &breaker);
 	}
 	return false;
@@ -196,10 +218,17 @@ static void
 destroy_order(struct engine *e, struct ghost *ghost, const struct decision *decision, mono_ns now)
 {
 	const struct record_result observed = { .result = "observed", .outcome = "unknown" };
+	struct budget_account *empty;
 
 	if (!breaker_allows(e, ghost, now))
 		return;
+	empty = records_pay(e, ghost, 2, now);
+	if (empty != NULL) {
+		batch_add(e, empty, ghost, decision, now);
+		return;
+	}
 	decide_record(e, ghost, decision, now);
+	e->stats.ordered++;
 	if (e->hold == HOLD_NONE) {
 		ghosts_move(&e->ghosts, ghost, GHOST_DECIDED);
 		return;
@@ -276,6 +305,10 @@ orphan_look(struct engine *e, struct ghost *ghost, const struct wire_sampled *lo
 {
 	struct decision d;
 
+	if (e->log->failing) { /* nothing new is decided: it is looked at again */
+		ghosts_move(&e->ghosts, ghost, GHOST_FRESH);
+		return;
+	}
 	ghost->state = look->state;
 	ghost->send_queue = look->progress.send_queue;
 	d = ghost_decide(e, ghost, now);
@@ -293,7 +326,7 @@ orphan_look(struct engine *e, struct ghost *ghost, const struct wire_sampled *lo
 		break;
 	case PROOF_NOTHING:
 		d.verdict = VERDICT_REPORT;
-		d.reason = "nothing-outstanding";
+		d.reason = nothing_outstanding;
 		leave_alone(e, ghost, &d, now);
 		break;
 	}
@@ -340,19 +373,14 @@ decide_look(struct engine *e, struct ghost *ghost, const struct wire_sampled *lo
  */
 
 static uint64_t
-held_release(struct engine *e, const char *key)
+held_release(struct engine *e, struct breaker_unit *unit)
 {
-	struct ghost *ghost = TAILQ_FIRST(&e->ghosts.queues[GHOST_HELD]), *next;
-	char mine[BREAKER_KEY_LEN];
+	struct ghost *ghost;
 	uint64_t released = 0;
 
-	for (; ghost != NULL; ghost = next) {
-		next = TAILQ_NEXT(ghost, queue);
-		breaker_key(process_of(ghost), mine);
-		if (strcmp(mine, key) != 0)
-			continue;
+	while ((ghost = TAILQ_FIRST(&unit->held)) != NULL) {
 		ghost->held = false;
-		ghosts_move(&e->ghosts, ghost, GHOST_FRESH);
+		ghosts_move(&e->ghosts, ghost, GHOST_FRESH); /* and out of the group */
 		released++;
 	}
 	return released;
@@ -362,13 +390,14 @@ void
 decide_held(struct engine *e, mono_ns now)
 {
 	struct record_breaker breaker = { .open = false };
-	struct breaker_unit closed;
+	struct breaker_unit *unit;
 
 	if (e->log->failing)
 		return;
-	while (breaker_close(&e->breaker, now, &closed)) {
-		breaker.key = closed.key;
-		breaker.held_back = held_release(e, closed.key);
+	while ((unit = breaker_over(&e->breaker, now)) != NULL) {
+		breaker.key = unit->key;
+		breaker.held_back = held_release(e, unit);
 		breaker_record(e, &breaker);
+		breaker_close(&e->breaker, unit);
 	}
 }

@@ -17,6 +17,9 @@ engine_init(struct engine *e, struct policy *policy, struct auditlog *log, struc
 	*e = (struct engine){ .policy = policy, .log = log, .reaper = reaper };
 	ghosts_init(&e->ghosts, boot_id);
 	breaker_init(&e->breaker);
+	budget_init(&e->budget, &policy->record_budget, &policy->unit_limit, (mono_ns){ 0 });
+	TAILQ_INIT(&e->batches.active);
+	TAILQ_INIT(&e->batches.closed);
 }
 
 void
@@ -28,48 +31,71 @@ engine_start(struct engine *e, mono_ns now)
 /* ---- what comes in -----------------------------------------------------------------------------
  */
 
+static void
+decide_anew(struct engine *e, struct ghost *ghost)
+{
+	batch_withdraw(e, ghost);
+	ghosts_move(&e->ghosts, ghost, GHOST_FRESH);
+}
+
+/* Decided, recorded, and without a result. */
+static bool
+on_its_way(const struct ghost *ghost)
+{
+	return ghost->phase == GHOST_DECIDED || ghost->phase == GHOST_SENT ||
+	       (ghost->phase == GHOST_WAITING && ghost->next == GHOST_DECIDED);
+}
+
 /* An event that came after a reconcile had found its orphan: now the owner is known. What is on its
  * way to the reaper stays as it was decided. */
 static bool
-late_name(struct engine *e, const struct wire_orphan *orphan, mono_ns now)
+late_name(struct engine *e, struct ghost *ghost, const struct wire_orphan *orphan, mono_ns now)
 {
-	struct ghost *ghost = ghosts_find(&e->ghosts, orphan->cookie);
-
-	if (ghost == NULL || ghost->owner != NULL || ghost->phase == GHOST_DECIDED ||
-		ghost->phase == GHOST_SENT)
+	if (ghost->owner != NULL || on_its_way(ghost))
 		return false;
+	batch_withdraw(e, ghost);
 	ghosts_name(&e->ghosts, ghost, orphan, now);
 	if (ghost->phase != GHOST_SAMPLED)
 		ghosts_move(&e->ghosts, ghost, GHOST_FRESH);
 	return true;
 }
 
-static void
-room_make(struct engine *e, mono_ns now)
+/* Nobody's ghosts fill the table: whoever has too many loses one, the oldest or this one, and a
+ * reconcile finds it again. False when it is this one. */
+static bool
+room_make(struct engine *e, const struct wire_owner *process, mono_ns now)
 {
-	if (e->ghosts.total < GHOSTS_MAX || !ghosts_evict(&e->ghosts))
-		return;
+	if (ghosts_room(&e->ghosts, process))
+		return true;
 	e->counts.evicted++;
 	adopt_want(e, "evicted", (mono_ns){ now.ns + RECONCILE_PERIOD_NS });
+	return ghosts_evict(&e->ghosts, process);
+}
+
+static void
+orphan_take(struct engine *e, const struct wire_orphan *orphan, mono_ns now)
+{
+	struct ghost *ghost = ghosts_find(&e->ghosts, orphan->cookie);
+
+	if (ghost != NULL) {
+		e->repeated += !late_name(e, ghost, orphan, now);
+		return;
+	}
+	e->counts.ghosts++;
+	if (room_make(e, &orphan->owner, now))
+		ghosts_add(&e->ghosts, orphan, now);
 }
 
 void
 engine_orphans(struct engine *e, const struct wire_orphan *orphans, size_t count, mono_ns now)
 {
-	for (size_t i = 0; i < count; i++) {
-		if (late_name(e, &orphans[i], now))
-			continue;
-		if (ghosts_find(&e->ghosts, orphans[i].cookie) == NULL)
-			room_make(e, now);
-		if (ghosts_add(&e->ghosts, &orphans[i], now) != NULL)
-			e->counts.ghosts++;
-		else
-			e->repeated++;
-	}
+	e->stats.orphan_events += count;
+	for (size_t i = 0; i < count; i++)
+		orphan_take(e, &orphans[i], now);
 }
 
-void
-engine_lost_record(struct engine *e)
+static void
+lost_record(struct engine *e)
 {
 	const struct record_counts *c = &e->counts;
 	struct record_head head;
@@ -92,7 +118,7 @@ lost_due(struct engine *e, mono_ns now)
 		(e->lost_recorded.ns != 0 && now.ns - e->lost_recorded.ns < NS_PER_S))
 		return;
 	e->lost_recorded = now;
-	engine_lost_record(e);
+	lost_record(e);
 }
 
 void
@@ -148,6 +174,8 @@ engine_turn(struct engine *e, mono_ns now)
 	lost_due(e, now);
 	do {
 		fresh_decide(e, now);
+		if (e->ghosts.counts[GHOST_FRESH] == 0)
+			batches_turn(e, now);
 		if (!auditlog_flush(e->log))
 			return false;
 		full = requests_send(e, now);
@@ -164,24 +192,38 @@ earlier(uint64_t *due, bool *any, mono_ns candidate)
 	*any = true;
 }
 
+/* What makes records, or needs them: a failing log is tried again by its own timer, a full channel
+ * wakes when it has room. */
+static void
+record_due(const struct engine *e, mono_ns now, uint64_t *due, bool *any)
+{
+	mono_ns hold = { 0 };
+	uint64_t pace = 0;
+
+	if (e->log->failing)
+		return;
+	if (breaker_next(&e->breaker, &hold))
+		earlier(due, any, hold);
+	if (e->batches.waiting)
+		earlier(due, any, e->batches.due);
+	if (!e->blocked && e->adoption.wanted && !e->adoption.running)
+		earlier(due, any, e->adoption.due);
+	if (!e->blocked && requests_due(e, now, &pace))
+		earlier(due, any, (mono_ns){ now.ns + pace });
+	if (e->lost_news)
+		earlier(due, any, (mono_ns){ e->lost_recorded.ns + NS_PER_S });
+}
+
 bool
 engine_next_due(const struct engine *e, mono_ns now, uint64_t *in_ns)
 {
 	const struct ghost *first = ghosts_first_due(&e->ghosts);
-	mono_ns hold = { 0 };
 	uint64_t due = 0;
 	bool any = false;
 
 	if (first != NULL)
 		earlier(&due, &any, first->due);
-	/* The rest makes records: a failing log is tried again by its own timer, a full channel
-	 * wakes when it has room. */
-	if (!e->log->failing && breaker_next(&e->breaker, &hold))
-		earlier(&due, &any, hold);
-	if (!e->log->failing && !e->blocked && e->adoption.wanted && !e->adoption.running)
-		earlier(&due, &any, e->adoption.due);
-	if (!e->log->failing && e->lost_news)
-		earlier(&due, &any, (mono_ns){ e->lost_recorded.ns + NS_PER_S });
+	record_due(e, now, &due, &any);
 	*in_ns = due > now.ns ? due - now.ns : 0;
 	return any;
 }
@@ -191,8 +233,8 @@ all_fresh(struct engine *e, enum ghost_phase phase)
 {
 	struct ghost *ghost;
 
-	while ((ghost = TAILQ_FIRST(&e->ghosts.queues[phase])) != NULL)
-		ghosts_move(&e->ghosts, ghost, GHOST_FRESH);
+	while ((ghost = ghosts_first(&e->ghosts, phase)) != NULL)
+		decide_anew(e, ghost);
 }
 
 void
@@ -201,27 +243,42 @@ engine_policy_changed(struct engine *e)
 	struct ghost *ghost;
 
 	while ((ghost = ghosts_first_due(&e->ghosts)) != NULL)
-		ghosts_move(&e->ghosts, ghost, GHOST_FRESH);
+		decide_anew(e, ghost);
+	all_fresh(e, GHOST_BATCHED);
 	all_fresh(e, GHOST_DECIDED);
 	all_fresh(e, GHOST_UNSAMPLED);
 	all_fresh(e, GHOST_HELD);
 	all_fresh(e, GHOST_LEFT);
 }
 
-bool
-engine_idle(const struct engine *e)
+/* ---- the stop ----------------------------------------------------------------------------------
+ */
+
+void
+engine_drain(struct engine *e)
 {
-	return e->ghosts.counts[GHOST_FRESH] == 0 && e->ghosts.counts[GHOST_DECIDED] == 0 &&
-	       e->ghosts.counts[GHOST_SENT] == 0;
+	e->batches.stopping = true;
 }
 
 bool
-engine_full(const struct engine *e)
+engine_idle(const struct engine *e)
 {
 	const unsigned *counts = e->ghosts.counts;
 
-	return e->ghosts.total >= GHOSTS_MAX && counts[GHOST_LEFT] + counts[GHOST_HELD] +
-								counts[GHOST_WAITING] +
-								counts[GHOST_UNSAMPLED] ==
-							0;
+	return counts[GHOST_FRESH] + counts[GHOST_BATCHED] + counts[GHOST_DECIDED] +
+		       counts[GHOST_SENT] ==
+	       0;
+}
+
+void
+engine_end(struct engine *e, mono_ns now)
+{
+	const unsigned *counts = e->ghosts.counts;
+
+	batches_end(e, now);
+	e->counts.waiting = counts[GHOST_WAITING] + counts[GHOST_FRESH] + counts[GHOST_BATCHED] +
+			    counts[GHOST_UNSAMPLED] + counts[GHOST_SAMPLED];
+	e->counts.unanswered = counts[GHOST_SENT];
+	e->counts.unsent = counts[GHOST_DECIDED];
+	lost_record(e);
 }

@@ -29,7 +29,34 @@ uint32_t decide_states(const struct engine *e, const struct ghost *ghost, mono_n
 /* Left alone, and remembered so that a reconcile does not report it once more. */
 void decide_leave(struct engine *e, struct ghost *ghost);
 
+/* ---- batch.c ---- */
+
+/* A ghost that is to be destroyed, and for whose records `account` cannot pay: it waits in a batch.
+ */
+void batch_add(struct engine *e, struct budget_account *account, struct ghost *ghost,
+	const struct decision *decision, mono_ns now);
+
+/* The same for one that is left alone: it is counted. */
+void batch_leave(struct engine *e, struct budget_account *account, struct ghost *ghost,
+	const struct decision *decision, mono_ns now);
+
+/* What came of a ghost that is in a batch; it leaves it. */
+void batch_result(struct engine *e, struct ghost *ghost, const struct record_result *result);
+
+/* A ghost is decided anew: it leaves its batch, if it is in one. */
+void batch_withdraw(struct engine *e, struct ghost *ghost);
+
+/* Closes what is due. Not while the log cannot be written. */
+void batches_turn(struct engine *e, mono_ns now);
+
+/* The last records there will be. */
+void batches_end(struct engine *e, mono_ns now);
+
 /* ---- requests.c ---- */
+
+/* When more may be asked of the reaper than its rate limit allows now: nanoseconds from `now`.
+ * False when nothing waits for that. */
+bool requests_due(const struct engine *e, mono_ns now, uint64_t *in_ns);
 
 /* Sends what is to be sampled and what is decided; call only when the log has it. True when the
  * channel is full. */
@@ -47,5 +74,12 @@ bool adopt_send(struct engine *e, mono_ns now);
 /* A loss means a storm: what it left is looked for when it has had a moment to pass, and not more
  * often than that. */
 #define RECONCILE_PAUSE_NS NS_PER_S
+/* So many that were not complete are repeated after that pause, further ones after twice the last.
+ */
+#define RECONCILE_QUICK 8u
+/* A look at a table that somebody has made long keeps the reaper from its work: so many times what
+ * the last one took passes until the next. */
+#define RECONCILE_SHARE	       4u
+#define RECONCILE_PAUSE_MAX_NS (10 * NS_PER_S)
 
 #endif

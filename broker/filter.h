@@ -4,11 +4,11 @@
 
 #include "proto/filter.h"
 
-#define BROKER_FILTER_GROUPS 5
+#define BROKER_FILTER_GROUPS 6
 extern const struct filter_group broker_filter[BROKER_FILTER_GROUPS];
 
 /* For reading a configuration and printing: no descriptor is opened. */
-#define CHECK_FILTER_GROUPS 1
+#define CHECK_FILTER_GROUPS 2
 extern const struct filter_group check_filter[CHECK_FILTER_GROUPS];
 
 #endif

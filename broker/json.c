@@ -21,11 +21,17 @@ byte_put(struct json *j, char c)
 }
 
 static void
-name_put(struct json *j, const char *name)
+comma_put(struct json *j)
 {
 	if (!j->first)
 		byte_put(j, ',');
 	j->first = false;
+}
+
+static void
+name_put(struct json *j, const char *name)
+{
+	comma_put(j);
 	byte_put(j, '"');
 	bytes_put(j, name, strlen(name));
 	bytes_put(j, "\":", 2);
@@ -63,7 +69,7 @@ void
 json_u64(struct json *j, const char *name, uint64_t value)
 {
 	name_put(j, name);
-	decimal_put(j, value, 1);
+	decimal_put(j, value < JSON_INTEGER_MAX ? value : JSON_INTEGER_MAX, 1);
 }
 
 void
@@ -177,17 +183,23 @@ json_text(struct json *j, const char *name, const char *bytes, size_t len)
 	byte_put(j, '"');
 }
 
-void
-json_hex(struct json *j, const char *name, uint64_t value)
+static void
+hex_put(struct json *j, uint64_t value)
 {
 	unsigned nibbles = 1;
 
 	while (nibbles < 16 && value >> (4 * nibbles) != 0)
 		nibbles++;
-	name_put(j, name);
 	bytes_put(j, "\"0x", 3);
 	nibbles_put(j, value, nibbles);
 	byte_put(j, '"');
+}
+
+void
+json_hex(struct json *j, const char *name, uint64_t value)
+{
+	name_put(j, name);
+	hex_put(j, value);
 }
 
 void
@@ -196,6 +208,19 @@ json_id(struct json *j, const char *name, uint64_t value)
 	name_put(j, name);
 	byte_put(j, '"');
 	decimal_put(j, value, 1);
+	byte_put(j, '"');
+}
+
+void
+json_ipv4(struct json *j, const char *name, const uint8_t address[4])
+{
+	name_put(j, name);
+	byte_put(j, '"');
+	for (unsigned i = 0; i < 4; i++) {
+		if (i != 0)
+			byte_put(j, '.');
+		decimal_put(j, address[i], 1);
+	}
 	byte_put(j, '"');
 }
 
@@ -263,10 +288,29 @@ json_array_begin(struct json *j, const char *name)
 void
 json_element_begin(struct json *j)
 {
-	if (!j->first)
-		byte_put(j, ',');
+	comma_put(j);
 	byte_put(j, '{');
 	j->first = true;
+}
+
+void
+json_element_hex(struct json *j, uint64_t value)
+{
+	comma_put(j);
+	hex_put(j, value);
+}
+
+void
+json_element_range(struct json *j, uint64_t first, uint64_t last)
+{
+	comma_put(j);
+	byte_put(j, '"');
+	decimal_put(j, first, 1);
+	if (last != first) {
+		byte_put(j, '-');
+		decimal_put(j, last, 1);
+	}
+	byte_put(j, '"');
 }
 
 void

@@ -67,8 +67,7 @@ load_policy_again(
 	const struct args *args, int dir_fd, struct policy *policy, char error[CONFIG_ERROR_MAX])
 {
 	const char *slash = strrchr(args->config, '/');
-	int fd = openat(dir_fd, slash == NULL ? args->config : slash + 1,
-		O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	int fd = openat(dir_fd, slash == NULL ? args->config : slash + 1, LOAD_CONFIG_FLAGS);
 	bool good;
 
 	if (fd < 0) {

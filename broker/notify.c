@@ -2,7 +2,6 @@
 #include "notify.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdbool.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -14,18 +13,30 @@ static int notify_fd = -1;
 void
 notify_open(int fd)
 {
-	if (fcntl(fd, F_GETFD) >= 0)
-		notify_fd = fd;
+	notify_fd = fd;
+}
+
+static bool
+message_send(const char *state)
+{
+	return send(notify_fd, state, strlen(state), MSG_NOSIGNAL | MSG_DONTWAIT) >= 0;
 }
 
 void
 notify_send(const char *state)
 {
+	static const char *owed; /* without READY a service manager ends what it has started */
 	static bool said;
 
 	if (notify_fd < 0)
 		return;
-	if (send(notify_fd, state, strlen(state), MSG_NOSIGNAL | MSG_DONTWAIT) < 0 && !said) {
+	if (owed != NULL && message_send(owed))
+		owed = NULL;
+	if (owed == NULL && message_send(state))
+		return;
+	if (strcmp(state, "WATCHDOG=1") != 0)
+		owed = state;
+	if (!said) {
 		said = true;
 		log_warning("the service manager does not take notifications: %s", strerror(errno));
 	}

@@ -151,6 +151,8 @@ policy_default(struct policy *policy)
 		.destroy_limit = { 50000, NS_PER_S },
 		.unit_limit = { 200000, 60 * NS_PER_S },
 		.breaker_hold_ns = 300 * NS_PER_S,
+		.record_budget = { 10000, 60 * NS_PER_S },
+		.audit_sync_ns = AUDIT_SYNC_NEVER,
 	};
 	rule_default(policy, "killed",
 		EXIT_BIT(EXIT_CRASH) | EXIT_BIT(EXIT_KILL) | EXIT_BIT(EXIT_OOM), ACTION_DESTROY);

@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "exitclass.h"
+#include "proto/answers.h"
 #include "proto/wire.h"
 #include "quantity.h"
 
@@ -13,6 +14,7 @@
 
 #define RULE_NAME_MAX	 64u
 #define PATTERN_MAX	 128u
+#define GROUP_MAX	 33u /* of a group's name, as the shadow suite has it */
 #define POLICY_RULES_MAX 64u
 
 enum policy_mode { MODE_ENFORCE, MODE_OBSERVE };
@@ -36,6 +38,9 @@ enum rule_keys { /* which keys a rule has */
 	RULE_KIND = 1u << 10,
 };
 
+#define AUDIT_SYNC_ALWAYS ((uint64_t)0) /* before anything that was decided is requested */
+#define AUDIT_SYNC_NEVER  UINT64_MAX	/* when the kernel gets round to it */
+
 struct rule {
 	char name[RULE_NAME_MAX];
 	uint32_t keys;	/* enum rule_keys: those given */
@@ -55,10 +60,15 @@ struct rule {
 
 struct policy {
 	enum policy_mode mode;
-	char audit_log[4096];
+	char audit_log[ANSWER_MAX];
+	bool linux_audit;	       /* records go to the kernel's audit, too */
+	bool journald;		       /* and to systemd-journald */
+	char control_group[GROUP_MAX]; /* who besides root may ask, by name or number; "": nobody */
 	struct rate destroy_limit;
 	struct rate unit_limit;
 	uint64_t breaker_hold_ns;
+	struct rate record_budget; /* audit records for the ghosts of one uid, and of one unit */
+	uint64_t audit_sync_ns;	   /* so long after a write it is on the disk, or one of these */
 	struct rule rules[POLICY_RULES_MAX];
 	unsigned rule_count;
 };

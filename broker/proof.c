@@ -14,6 +14,21 @@ moved(const struct proof_look *before, const struct wire_sampled *now)
 	return now->state != before->state || wire_progress_made(&before->progress, &now->progress);
 }
 
+bool
+proof_agrees(const struct proof *proof, const struct wire_sampled *look)
+{
+	const struct proof_look *first = &proof->first;
+	bool mini = look->mini != 0, was_mini = first->progress.timer == WIRE_TIMER_MINI;
+
+	if (first->at.ns == 0 || look->found != WIRE_FOUND_ORPHAN)
+		return true;
+	if ((TCP_STATE_BIT(look->state) & tcp_states_after(first->state)) == 0)
+		return false;
+	if (mini || was_mini)
+		return mini; /* never a full one again */
+	return look->progress.bytes_acked >= first->progress.bytes_acked;
+}
+
 enum proof_step
 proof_take(struct proof *proof, const struct wire_sampled *look, uint64_t grace_ns)
 {

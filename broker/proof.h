@@ -35,6 +35,10 @@ enum proof_step {
 			  closed */
 };
 
+/* False when a look cannot be of the socket of which the first one is: its state lies before that
+ * one's, bytes are no longer acknowledged, or a mini-socket has become a full one. */
+bool proof_agrees(const struct proof *proof, const struct wire_sampled *look);
+
 /* Takes one look into *proof. grace_ns below PROOF_INTERVAL_MIN_NS counts as that. */
 enum proof_step proof_take(struct proof *proof, const struct wire_sampled *look, uint64_t grace_ns);
 

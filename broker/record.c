@@ -2,17 +2,21 @@
 #include "record.h"
 
 #include <arpa/inet.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "json.h"
+#include "note.h"
 
 static void
-head_put(struct json *j, char *out, size_t size, const struct record_head *head, const char *action)
+head_put(struct json *j, char *out, size_t size, const struct record_head *head,
+	enum wire_action action)
 {
 	json_begin(j, out, size);
 	json_time(j, "@timestamp", head->time);
 	json_u64(j, "event.sequence", head->sequence);
-	json_word(j, "event.action", action);
+	json_word(j, "event.action", wire_action_name(action));
+	note_begin(head->note, action, head->sequence);
 }
 
 static void
@@ -68,8 +72,10 @@ record_exit(
 {
 	struct json j;
 
-	head_put(&j, out, size, head, "exit");
+	head_put(&j, out, size, head, WIRE_ACTION_EXIT);
 	json_word(&j, "event.reason", exit_class_reason(owner->exit));
+	note_words(head->note, exit_class_reason(owner->exit), NULL, NULL);
+	note_owner(head->note, owner->process, owner->exit);
 	owner_put(&j, owner);
 	return json_end(&j);
 }
@@ -80,8 +86,10 @@ address_put(struct json *j, const char *ip_name, const char *port_name, uint16_t
 {
 	char text[INET6_ADDRSTRLEN];
 
-	inet_ntop(family, address, text, sizeof(text));
-	json_word(j, ip_name, text);
+	if (family == AF_INET)
+		json_ipv4(j, ip_name, address);
+	else
+		json_word(j, ip_name, inet_ntop(family, address, text, sizeof(text)));
 	json_u64(j, port_name, port);
 }
 
@@ -146,6 +154,19 @@ proof_put(struct json *j, const struct record_ghost *ghost)
 	json_object_end(j);
 }
 
+static void
+decision_put(struct json *j, const struct record_head *head, const char *reason, const char *rule,
+	enum policy_verdict verdict)
+{
+	json_word(j, "event.reason", reason);
+	if (rule != NULL)
+		json_word(j, "rule.name", rule);
+	else
+		json_null(j, "rule.name");
+	json_word(j, "eghostbuster.verdict", verdict_name(verdict));
+	note_words(head->note, reason, rule, verdict_name(verdict));
+}
+
 size_t
 record_decide(char *out, size_t size, const struct record_head *head,
 	const struct record_owner *owner, const struct record_ghost *ghost,
@@ -153,13 +174,9 @@ record_decide(char *out, size_t size, const struct record_head *head,
 {
 	struct json j;
 
-	head_put(&j, out, size, head, "decide");
-	json_word(&j, "event.reason", decision->reason);
-	if (decision->rule != NULL)
-		json_word(&j, "rule.name", decision->rule->name);
-	else
-		json_null(&j, "rule.name");
-	json_word(&j, "eghostbuster.verdict", verdict_name(decision->verdict));
+	head_put(&j, out, size, head, WIRE_ACTION_DECIDE);
+	decision_put(&j, head, decision->reason,
+		decision->rule != NULL ? decision->rule->name : NULL, decision->verdict);
 	json_u64(&j, "eghostbuster.ghost", ghost->id);
 	owner_put(&j, owner);
 	ghost_put(&j, ghost);
@@ -188,9 +205,10 @@ record_destroy(char *out, size_t size, const struct record_head *head, uint64_t 
 {
 	struct json j;
 
-	head_put(&j, out, size, head, "destroy");
+	head_put(&j, out, size, head, WIRE_ACTION_DESTROY);
 	json_word(&j, "event.outcome", result->outcome);
 	json_u64(&j, "eghostbuster.ghost", ghost);
+	note_result(head->note, result);
 	json_word(&j, "eghostbuster.result", result->result);
 	if (result->peer_notice != NULL) {
 		json_word(&j, "eghostbuster.peer_notice", result->peer_notice);
@@ -203,18 +221,258 @@ record_destroy(char *out, size_t size, const struct record_head *head, uint64_t 
 	return json_end(&j);
 }
 
+/* ---- batches ----------------------------------------------------------------------------------
+ */
+
+/* Whose budget is empty, and what is said of all its ghosts. */
+static void
+batch_head_put(struct json *j, uint64_t number, const struct budget_account *account,
+	uint64_t count, uint64_t exits)
+{
+	json_u64(j, "eghostbuster.batch.id", number);
+	json_word(j, "eghostbuster.batch.budget", budget_kind_name(account));
+	json_u64(j, "eghostbuster.batch.ghosts_count", count);
+	json_u64(j, "eghostbuster.batch.exits", exits);
+}
+
+/* In runs: numbers are given one after the other. */
+static void
+numbers_put(struct json *j, const char *name, const uint64_t *numbers, size_t count)
+{
+	size_t last;
+
+	json_array_begin(j, name);
+	for (size_t i = 0; i < count; i = last + 1) {
+		for (last = i; last + 1 < count && numbers[last + 1] == numbers[last] + 1;)
+			last++;
+		json_element_range(j, numbers[i], numbers[last]);
+	}
+	json_array_end(j);
+}
+
+static void
+batch_owner_put(struct json *j, const struct record_batch *batch)
+{
+	if (batch->owner.process != NULL) {
+		owner_put(j, &batch->owner);
+		return;
+	}
+	if (batch->uid != NULL)
+		json_id(j, "user.id", *batch->uid);
+	if (batch->unit != NULL)
+		cstring_put(j, "eghostbuster.unit", batch->unit);
+	exit_put(j, &batch->owner);
+}
+
+size_t
+record_batch(
+	char *out, size_t size, const struct record_head *head, const struct record_batch *batch)
+{
+	struct json j;
+
+	head_put(&j, out, size, head, WIRE_ACTION_DECIDE);
+	decision_put(&j, head, batch->reason, batch->rule, VERDICT_DESTROY);
+	batch_head_put(&j, batch->number, batch->account, batch->count, batch->exits);
+	batch_owner_put(&j, batch);
+	note_count(head->note, batch->count, batch->number);
+	note_owner(head->note, batch->owner.process, batch->owner.exit);
+	note_owners(head->note, batch->uid, batch->unit);
+	numbers_put(&j, "eghostbuster.batch.ghosts", batch->ghosts, batch->count);
+	json_array_begin(&j, "eghostbuster.batch.cookies");
+	for (size_t i = 0; i < batch->count; i++)
+		json_element_hex(&j, batch->cookies[i]);
+	json_array_end(&j);
+	json_object_begin(&j, "eghostbuster.proof");
+	json_u64(&j, "inode", 0);
+	if (batch->proved)
+		json_bool(&j, "stuck", true);
+	else
+		json_null(&j, "stuck");
+	json_object_end(&j);
+	return json_end(&j);
+}
+
+/* The account's own name, where it is one's. */
+static void
+account_put(struct json *j, const struct record_head *head, const struct budget_account *account)
+{
+	const struct budget_key *key = &account->key;
+	uint32_t uid = (uint32_t)key->uid;
+
+	if (key->kind == BUDGET_UID && key->uid < UINT32_MAX) {
+		json_id(j, "user.id", uid);
+		note_owners(head->note, &uid, NULL);
+	}
+	if (key->kind == BUDGET_UNIT && key->unit[0] != '\0') {
+		cstring_put(j, "eghostbuster.unit", key->unit);
+		note_owners(head->note, NULL, key->unit);
+	}
+}
+
+size_t
+record_left(
+	char *out, size_t size, const struct record_head *head, const struct record_left *record)
+{
+	const struct budget_left *left = record->left;
+	struct json j;
+
+	head_put(&j, out, size, head, WIRE_ACTION_DECIDE);
+	decision_put(&j, head, left->reason != NULL ? left->reason : "several",
+		left->ruled && !left->several ? left->rule : NULL, record->verdict);
+	batch_head_put(&j, record->number, record->account, left->count, left->exits);
+	note_count(head->note, left->count, record->number);
+	account_put(&j, head, record->account);
+	json_u64(&j, "eghostbuster.batch.first", left->first);
+	json_u64(&j, "eghostbuster.batch.last", left->last);
+	json_object_begin(&j, "eghostbuster.batch.classes");
+	for (unsigned c = 0; c < EXIT_CLASSES; c++) {
+		if (left->classes[c] != 0)
+			json_u64(&j, exit_class_name((enum exit_class)c), left->classes[c]);
+	}
+	json_object_end(&j);
+	return json_end(&j);
+}
+
+static int
+outcome_order(const struct record_outcome *x, const struct record_outcome *y)
+{
+	int names = strcmp(x->result, y->result);
+
+	if (names != 0)
+		return names;
+	if (x->error != y->error)
+		return x->error < y->error ? -1 : 1;
+	return x->ghost < y->ghost ? -1 : x->ghost > y->ghost;
+}
+
+/* Shell's way. Not qsort(3): it asks the kernel how much memory there is (sysinfo(2)), which the
+ * broker may not. */
+static void
+outcomes_sort(struct record_outcome *o, size_t count)
+{
+	static const size_t gaps[] = { 701, 301, 132, 57, 23, 10, 4, 1 };
+
+	for (size_t g = 0; g < sizeof(gaps) / sizeof(gaps[0]); g++) {
+		for (size_t i = gaps[g]; i < count; i++) {
+			struct record_outcome one = o[i];
+			size_t j = i;
+
+			for (; j >= gaps[g] && outcome_order(&o[j - gaps[g]], &one) > 0;
+				j -= gaps[g])
+				o[j] = o[j - gaps[g]];
+			o[j] = one;
+		}
+	}
+}
+
+static bool
+outcome_same(const struct record_outcome *a, const struct record_outcome *b)
+{
+	return strcmp(a->result, b->result) == 0 && a->error == b->error;
+}
+
+/* Those that are as the first one is. Returns how many. */
+static size_t
+outcomes_put(struct json *j, const struct record_outcome *others, size_t count)
+{
+	uint64_t numbers[RECORD_GHOSTS_MAX];
+	size_t n = 0;
+
+	while (n < count && n < RECORD_GHOSTS_MAX && outcome_same(&others[0], &others[n])) {
+		numbers[n] = others[n].ghost;
+		n++;
+	}
+	json_element_begin(j);
+	json_word(j, "result", others->result);
+	json_word(j, "outcome", others->outcome);
+	error_put(j, others->error);
+	json_u64(j, "count", n);
+	numbers_put(j, "ghosts", numbers, n);
+	json_object_end(j);
+	return n;
+}
+
+/* The worst there is. */
+static const char *
+batch_outcome(const struct record_batch_result *r)
+{
+	const char *outcome = r->left == 0 ? "success" : "unknown";
+
+	for (size_t i = 0; i < r->count; i++) {
+		if (strcmp(r->others[i].outcome, "failure") == 0)
+			return "failure";
+		if (strcmp(r->others[i].outcome, "unknown") == 0)
+			outcome = "unknown";
+	}
+	return outcome;
+}
+
+/* What came of all of them, where it is the same. They are in order. */
+static const char *
+batch_verdict(const struct record_batch_result *r)
+{
+	if (r->count == 0)
+		return r->destroyed != 0 ? "destroyed" : NULL;
+	if (r->destroyed != 0 || !outcome_same(&r->others[0], &r->others[r->count - 1]))
+		return "several";
+	return r->others[0].result;
+}
+
+static void
+destroyed_put(struct json *j, const struct record_batch_result *r)
+{
+	if (r->destroyed == 0)
+		return;
+	json_element_begin(j);
+	json_word(j, "result", "destroyed");
+	json_word(j, "outcome", "success");
+	json_u64(j, "count", r->destroyed);
+	json_u64(j, "peer_notice_rst", r->rst);
+	json_u64(j, "latency_max_ns", r->latency_max_ns);
+	json_u64(j, "look_to_act_max_ns", r->look_to_act_max_ns);
+	json_object_end(j);
+}
+
+size_t
+record_batch_result(
+	char *out, size_t size, const struct record_head *head, struct record_batch_result *result)
+{
+	struct json j;
+
+	outcomes_sort(result->others, result->count);
+	head_put(&j, out, size, head, WIRE_ACTION_DESTROY);
+	note_count(head->note, result->destroyed + result->count, result->number);
+	note_words(head->note, NULL, NULL, batch_verdict(result));
+	note_outcome(head->note, batch_outcome(result));
+	json_word(&j, "event.outcome", batch_outcome(result));
+	json_u64(&j, "eghostbuster.batch.id", result->number);
+	json_u64(&j, "eghostbuster.batch.left", result->left);
+	json_u64(&j, "eghostbuster.batch.turned_away", result->turned_away);
+	json_array_begin(&j, "eghostbuster.batch.results");
+	destroyed_put(&j, result);
+	for (size_t i = 0; i < result->count;)
+		i += outcomes_put(&j, &result->others[i], result->count - i);
+	json_array_end(&j);
+	return json_end(&j);
+}
+
+/* ---- the service -------------------------------------------------------------------------------
+ */
+
 size_t
 record_start(
 	char *out, size_t size, const struct record_head *head, const struct record_start *start)
 {
 	struct json j;
 
-	head_put(&j, out, size, head, "start");
+	head_put(&j, out, size, head, WIRE_ACTION_START);
 	json_word(&j, "agent.version", start->version);
 	json_word(&j, "eghostbuster.build_id", start->build_id);
+	json_word(&j, "eghostbuster.bpf_object.sha256", start->bpf_object);
 	json_word(&j, "eghostbuster.mode", start->mode);
 	if (start->why_observe != NULL)
 		json_word(&j, "event.reason", start->why_observe);
+	cstring_put(&j, "host.boot.id", start->boot_id);
 	cstring_put(&j, "host.os.kernel", start->kernel);
 	json_word(&j, "eghostbuster.selftest", start->selftest);
 	if (start->config != NULL)
@@ -224,6 +482,7 @@ record_start(
 	json_u64(&j, "eghostbuster.tracker_features", start->tracker_features);
 	json_u64(&j, "eghostbuster.socket.netns", start->netns);
 	json_u64(&j, "eghostbuster.destroy_ceiling", start->destroy_ceiling);
+	note_words(head->note, start->why_observe, NULL, start->mode);
 	return json_end(&j);
 }
 
@@ -235,14 +494,30 @@ lost_put(struct json *j, const struct record_counts *counts)
 	json_u64(j, "eghostbuster.lost.stamps", counts->lost_stamps);
 }
 
+static void
+sinks_put(struct json *j, const struct record_sink *sinks)
+{
+	for (unsigned i = 0; i < RECORD_SINKS_MAX; i++) {
+		char name[64];
+
+		if (sinks[i].name == NULL)
+			continue;
+		snprintf(name, sizeof(name), "eghostbuster.sink.%s.sent", sinks[i].name);
+		json_u64(j, name, sinks[i].sent);
+		snprintf(name, sizeof(name), "eghostbuster.sink.%s.lost", sinks[i].name);
+		json_u64(j, name, sinks[i].lost);
+	}
+}
+
 size_t
 record_stop(char *out, size_t size, const struct record_head *head, const char *reason,
 	const struct record_counts *counts)
 {
 	struct json j;
 
-	head_put(&j, out, size, head, "stop");
+	head_put(&j, out, size, head, WIRE_ACTION_STOP);
 	json_word(&j, "event.reason", reason);
+	note_words(head->note, reason, NULL, NULL);
 	json_u64(&j, "eghostbuster.count.ghosts", counts->ghosts);
 	json_u64(&j, "eghostbuster.count.destroyed", counts->destroyed);
 	json_u64(&j, "eghostbuster.count.gone", counts->gone);
@@ -258,7 +533,9 @@ record_stop(char *out, size_t size, const struct record_head *head, const char *
 	json_u64(&j, "eghostbuster.count.held_back", counts->held_back);
 	json_u64(&j, "eghostbuster.count.unanswered", counts->unanswered);
 	json_u64(&j, "eghostbuster.count.unsent", counts->unsent);
+	json_u64(&j, "eghostbuster.count.batched", counts->batched);
 	lost_put(&j, counts);
+	sinks_put(&j, counts->sinks);
 	return json_end(&j);
 }
 
@@ -268,9 +545,13 @@ record_reconcile(char *out, size_t size, const struct record_head *head,
 {
 	struct json j;
 
-	head_put(&j, out, size, head, "reconcile");
+	head_put(&j, out, size, head, WIRE_ACTION_RECONCILE);
 	json_word(&j, "event.outcome", reconcile->error == 0 ? "success" : "failure");
 	json_word(&j, "event.reason", reconcile->reason);
+	note_words(head->note, reconcile->reason, NULL, NULL);
+	note_outcome(head->note, reconcile->error == 0 ? "success" : "failure");
+	note_error(head->note, reconcile->error);
+	note_count(head->note, reconcile->adopted, 0);
 	json_u64(&j, "eghostbuster.reconcile.round", reconcile->round);
 	json_u64(&j, "eghostbuster.reconcile.found", reconcile->found);
 	json_u64(&j, "eghostbuster.reconcile.adopted", reconcile->adopted);
@@ -285,10 +566,14 @@ record_breaker(char *out, size_t size, const struct record_head *head,
 {
 	struct json j;
 
-	head_put(&j, out, size, head, "breaker");
+	head_put(&j, out, size, head, WIRE_ACTION_BREAKER);
 	json_word(&j, "event.reason", breaker->open ? "over-limit" : "hold-over");
 	cstring_put(&j, "eghostbuster.unit", breaker->key);
 	json_word(&j, "eghostbuster.breaker", breaker->open ? "open" : "closed");
+	note_words(head->note, breaker->open ? "over-limit" : "hold-over", NULL,
+		breaker->open ? "open" : "closed");
+	note_owners(head->note, NULL, breaker->key);
+	note_count(head->note, breaker->held_back, 0);
 	if (breaker->open)
 		json_u64(&j, "eghostbuster.breaker.hold_ms", breaker->hold_ns / NS_PER_MS);
 	else
@@ -302,7 +587,8 @@ record_lost(
 {
 	struct json j;
 
-	head_put(&j, out, size, head, "lost");
+	head_put(&j, out, size, head, WIRE_ACTION_LOST);
+	note_count(head->note, counts->lost_orphans + counts->lost_exits + counts->lost_stamps, 0);
 	lost_put(&j, counts);
 	return json_end(&j);
 }
@@ -313,23 +599,50 @@ record_config_reload(char *out, size_t size, const struct record_head *head, con
 {
 	struct json j;
 
-	head_put(&j, out, size, head, "config-reload");
+	head_put(&j, out, size, head, WIRE_ACTION_CONFIG_RELOAD);
 	json_word(&j, "event.outcome", error == NULL ? "success" : "failure");
 	if (config != NULL)
 		clipped_put(&j, "eghostbuster.config", config);
 	json_word(&j, "eghostbuster.mode", mode);
+	note_words(head->note, NULL, NULL, mode);
+	note_outcome(head->note, error == NULL ? "success" : "failure");
 	if (error != NULL)
 		clipped_put(&j, "error.message", error);
 	return json_end(&j);
 }
 
 size_t
-record_log(char *out, size_t size, const struct record_head *head, const char *action,
-	const char *reason)
+record_log_open(
+	char *out, size_t size, const struct record_head *head, const struct record_log_open *open)
 {
 	struct json j;
 
-	head_put(&j, out, size, head, action);
+	head_put(&j, out, size, head, WIRE_ACTION_LOG_OPEN);
+	json_word(&j, "event.reason", open->reason);
+	note_words(head->note, open->reason, NULL, NULL);
+	if (open->previous == NULL) {
+		json_null(&j, "eghostbuster.log.previous");
+	} else {
+		json_object_begin(&j, "eghostbuster.log.previous");
+		clipped_put(&j, "file", open->previous);
+		json_u64(&j, "sequence", open->sequence);
+		json_word(&j, "hash", open->hash);
+		json_object_end(&j);
+	}
+	json_bool(&j, "eghostbuster.log.unclean", open->unclean);
+	if (open->torn_bytes != 0)
+		json_u64(&j, "eghostbuster.log.torn_bytes", open->torn_bytes);
+	json_bool(&j, "eghostbuster.log.sealed", open->sealed);
+	return json_end(&j);
+}
+
+size_t
+record_log_close(char *out, size_t size, const struct record_head *head, const char *reason)
+{
+	struct json j;
+
+	head_put(&j, out, size, head, WIRE_ACTION_LOG_CLOSE);
 	json_word(&j, "event.reason", reason);
+	note_words(head->note, reason, NULL, NULL);
 	return json_end(&j);
 }

@@ -15,8 +15,14 @@ void say_result(const struct ghost *ghost, const struct record_result *result, m
 /* A decision to leave the ghost alone. */
 void say_left(const struct ghost *ghost, const struct decision *decision, mono_ns now);
 
+/* No such lines any more: whoever reads them gets records. */
+void say_silence(void);
+
 /* Prints the sum of what was held back, if anything was. To be called about once a second and at
  * the end. */
 void say_rest(void);
+
+/* How many lines were, since the start. */
+uint64_t say_held_back(void);
 
 #endif

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* eghostctl: looks, never touches. Needs no privilege but for asking the running service. */
+/* eghostctl: looks, and touches nothing but for making a key. Needs no privilege but for that, and
+ * for asking the running service. */
 #include <stdio.h>
 #include <string.h>
 
@@ -7,39 +8,27 @@
 #include "proto/build_id.h"
 #include "proto/log.h"
 
-static const struct verb {
-	const char *name;
-	const char *help;
-	int (*run)(int argc, char **argv);
-} verbs[] = {
-	{ "scan", "[--json] [--all] [-c FILE]   every orphan now, and what the policy would do",
-		ctl_scan },
-	{ "status", "[--json] [--control SOCKET]  what the running service does (root)",
-		ctl_status },
-};
-#define VERBS (sizeof(verbs) / sizeof(verbs[0]))
+const struct ctl_verb *const ctl_verbs[] = { &ctl_scan_verb, &ctl_status_verb, &ctl_metrics_verb,
+	&ctl_log_verb, &ctl_report_verb, &ctl_explain_verb, &ctl_verify_verb, &ctl_seal_key_verb,
+	&ctl_completion_verb };
+const size_t ctl_verb_count = sizeof(ctl_verbs) / sizeof(ctl_verbs[0]);
 
 static void
 help_print(FILE *out)
 {
 	fprintf(out, "usage: eghostctl VERB [options]\n");
-	for (size_t i = 0; i < VERBS; i++)
-		fprintf(out, "  %-8s %s\n", verbs[i].name, verbs[i].help);
-	fprintf(out, "  --help, --version\n"
+	for (size_t i = 0; i < ctl_verb_count; i++)
+		fprintf(out, "  %-11s %s\n", ctl_verbs[i]->name, ctl_verbs[i]->summary);
+	fprintf(out, "`eghostctl VERB --help` tells the options.\n"
+		     "  --help, --version\n"
 		     "Exit status: 0 done, 1 failed, 2 usage.\n");
-}
-
-int
-ctl_usage(const char *verb, const char *what)
-{
-	log_error("%s: unexpected argument '%s'; try --help", verb, what);
-	return 2;
 }
 
 int
 main(int argc, char **argv)
 {
 	log_open("eghostctl", false);
+	log_plain();
 	if (argc < 2) {
 		help_print(stderr);
 		return 2;
@@ -52,9 +41,9 @@ main(int argc, char **argv)
 		printf("eghostctl %s\n", version_string);
 		return 0;
 	}
-	for (size_t i = 0; i < VERBS; i++) {
-		if (strcmp(verbs[i].name, argv[1]) == 0)
-			return verbs[i].run(argc - 1, argv + 1);
+	for (size_t i = 0; i < ctl_verb_count; i++) {
+		if (strcmp(ctl_verbs[i]->name, argv[1]) == 0)
+			return ctl_verbs[i]->run(argc - 1, argv + 1);
 	}
 	log_error("unknown verb '%s'; try --help", argv[1]);
 	return 2;

@@ -15,6 +15,8 @@
 struct dump {
 	struct orphans *list;
 	uint32_t states;
+	bool all;     /* not orphans only */
+	uint32_t seq; /* of the question */
 };
 
 /* Un-accepted connections have inode 0, too, but never one of these states; a subflow of a closing
@@ -22,7 +24,8 @@ struct dump {
 static bool
 is_orphan(const struct diag_row *row, uint32_t states)
 {
-	return row->inode == 0 && (TCP_STATE_BIT(row->state) & states) != 0 && !row->mptcp;
+	return row->inode == 0 && row->state < 32 && (TCP_STATE_BIT(row->state) & states) != 0 &&
+	       !row->mptcp;
 }
 
 static int
@@ -46,13 +49,26 @@ on_message(const struct nlmsghdr *nlh, void *arg)
 	struct dump *dump = arg;
 	struct diag_row row;
 
+	if (nlh->nlmsg_seq != dump->seq)
+		return MNL_CB_OK; /* 0, which libmnl takes for any, is nobody's answer */
 	if (!diag_parse(nlh, nlh->nlmsg_len, &row)) {
 		errno = EBADMSG;
 		return MNL_CB_ERROR;
 	}
-	if (is_orphan(&row, dump->states) && row_add(dump->list, &row) < 0)
+	if ((dump->all || is_orphan(&row, dump->states)) && row_add(dump->list, &row) < 0)
 		return MNL_CB_ERROR;
 	return MNL_CB_OK;
+}
+
+/* Nothing but whole messages. Without this libmnl's own walk could be led out of the buffer. */
+static bool
+datagram_whole(const void *data, int left)
+{
+	const struct nlmsghdr *msg = data;
+
+	while (netlink_message_fits(msg, left))
+		msg = mnl_nlmsg_next(msg, &left);
+	return left <= 0;
 }
 
 static int
@@ -63,6 +79,7 @@ family_dump(struct mnl_socket *nl, struct dump *dump, uint16_t family, uint32_t 
 	size_t len = diag_dump(buf, seq, family, dump->states);
 	int more = MNL_CB_OK;
 
+	dump->seq = seq;
 	if (mnl_socket_sendto(nl, buf, len) < 0)
 		return -1;
 	while (more > MNL_CB_STOP) {
@@ -70,9 +87,24 @@ family_dump(struct mnl_socket *nl, struct dump *dump, uint16_t family, uint32_t 
 
 		if (n < 0)
 			return -1;
+		if (!datagram_whole(buf, (int)n)) {
+			errno = EBADMSG;
+			return -1;
+		}
 		more = mnl_cb_run(buf, (size_t)n, seq, port, on_message, dump);
 	}
 	return more;
+}
+
+/* Connected to the kernel, so that nobody else is heard (netlink_getsockbyportid()). */
+static int
+kernel_connect(struct mnl_socket *nl)
+{
+	const struct sockaddr_nl kernel = { .nl_family = AF_NETLINK };
+
+	if (mnl_socket_bind(nl, 0, MNL_SOCKET_AUTOPID) < 0)
+		return -1;
+	return connect(mnl_socket_get_fd(nl), (const struct sockaddr *)&kernel, sizeof(kernel));
 }
 
 /* Both families on a socket of their own: what is left unread of an interrupted dump goes with it.
@@ -87,8 +119,8 @@ dump_once(struct dump *dump)
 	dump->list->count = 0;
 	if (nl == NULL)
 		return -1;
-	if (mnl_socket_bind(nl, 0, MNL_SOCKET_AUTOPID) == 0 &&
-		family_dump(nl, dump, AF_INET, 1) >= 0 && family_dump(nl, dump, AF_INET6, 2) >= 0)
+	if (kernel_connect(nl) == 0 && family_dump(nl, dump, AF_INET, 1) >= 0 &&
+		family_dump(nl, dump, AF_INET6, 2) >= 0)
 		rc = 0;
 	error = errno;
 	mnl_socket_close(nl);
@@ -96,16 +128,16 @@ dump_once(struct dump *dump)
 	return rc;
 }
 
-int
-orphans_list(struct orphans *list, uint32_t states)
+static int
+list_make(struct dump *dump)
 {
-	struct dump dump = { .list = list, .states = states };
+	struct orphans *list = dump->list;
 	int rc = -1;
 
 	*list = (struct orphans){ 0 };
 	errno = EINTR;
 	for (int i = 0; i < DUMP_TRIES && rc < 0 && errno == EINTR; i++)
-		rc = dump_once(&dump);
+		rc = dump_once(dump);
 	if (rc == 0)
 		return 0;
 	log_error("cannot list the TCP sockets by sock_diag: %s%s",
@@ -114,4 +146,16 @@ orphans_list(struct orphans *list, uint32_t states)
 	free(list->rows);
 	list->rows = NULL;
 	return -1;
+}
+
+int
+orphans_list(struct orphans *list, uint32_t states)
+{
+	return list_make(&(struct dump){ .list = list, .states = states });
+}
+
+int
+sockets_list(struct orphans *list, uint32_t states)
+{
+	return list_make(&(struct dump){ .list = list, .states = states, .all = true });
 }

@@ -18,4 +18,7 @@ struct orphans {
  */
 int orphans_list(struct orphans *list, uint32_t states);
 
+/* The same with all sockets that are in one of `states`, whoever holds them. */
+int sockets_list(struct orphans *list, uint32_t states);
+
 #endif

@@ -2,7 +2,6 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -144,30 +143,23 @@ show_table(const struct scan *scan, const struct orphans *list)
 	return fflush(stdout) != 0 ? 1 : 0;
 }
 
-static int
-options_read(struct scan *scan, int argc, char **argv)
+static bool
+option_apply(void *context, int value, const char *arg)
 {
-	static const struct option longs[] = { { "json", no_argument, NULL, 'j' },
-		{ "all", no_argument, NULL, 'a' }, { "config", required_argument, NULL, 'c' },
-		{ 0 } };
-	int c;
+	struct scan *scan = context;
 
-	while ((c = getopt_long(argc, argv, "c:", longs, NULL)) != -1) {
-		switch (c) {
-		case 'j':
-			scan->json = true;
-			break;
-		case 'a':
-			scan->all = true;
-			break;
-		case 'c':
-			scan->config = optarg;
-			break;
-		default:
-			return 2;
-		}
+	switch (value) {
+	case 'j':
+		scan->json = true;
+		break;
+	case 'a':
+		scan->all = true;
+		break;
+	default:
+		scan->config = arg;
+		break;
 	}
-	return optind < argc ? ctl_usage("scan", argv[optind]) : 0;
+	return true;
 }
 
 /* The file named, else the installed one where there is one, else the built-in policy. */
@@ -209,15 +201,15 @@ fin_timeout_read(void)
 	return seconds * 1000ull;
 }
 
-int
-ctl_scan(int argc, char **argv)
+static int
+scan_run(int argc, char **argv)
 {
 	static struct scan scan;
 	struct orphans list;
 	uint32_t states = TCP_STATES_ORPHAN;
-	int rc = options_read(&scan, argc, argv);
+	int rc;
 
-	if (rc != 0)
+	if (ctl_options_read(&ctl_scan_verb, argc, argv, option_apply, &scan, &rc) < 0)
 		return rc;
 	if (!policy_read(&scan))
 		return 1;
@@ -230,3 +222,17 @@ ctl_scan(int argc, char **argv)
 	free(list.rows);
 	return rc;
 }
+
+static const struct ctl_option options[] = {
+	{ 'j', "json", NULL, NULL, COMPLETE_NOTHING, "as one JSON object" },
+	{ 'a', "all", NULL, NULL, COMPLETE_NOTHING, "TIME-WAIT, too" },
+	{ 'c', "config", "FILE", NULL, COMPLETE_FILE,
+		"the policy to tell by (default " DEFAULT_CONFIG ", else the built-in policy)" },
+};
+
+const struct ctl_verb ctl_scan_verb = {
+	.name = "scan",
+	.summary = "Every orphan now, and what the policy would do with it",
+	CTL_OPTIONS(options),
+	.run = scan_run,
+};

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <limits.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -83,28 +84,94 @@ files_config_open(struct handles *h, const struct options *opt)
 	h->config_path = path;
 }
 
+/* Whatever the umask is: 0640, and who may read logs on Debian. One that is not root's has its
+ * folder's group, where that is handed down (mode 2750). */
 static void
 log_create_finish(int fd, const char *path, const struct role_ids *broker)
 {
-	const struct group *adm = getgrnam("adm"); /* who may read logs on Debian */
+	const struct group *adm = getgrnam("adm");
 
-	if (fchown(fd, broker->uid, adm != NULL ? adm->gr_gid : broker->gid) < 0)
+	if (fchmod(fd, 0640) < 0)
+		fatal("cannot set the mode of %s: %s", path, strerror(errno));
+	if (geteuid() == 0 && fchown(fd, broker->uid, adm != NULL ? adm->gr_gid : broker->gid) < 0)
 		fatal("cannot give %s to uid %u: %s", path, broker->uid, strerror(errno));
 }
 
 /* Who owns it can rewrite it. A broker without an account had an id of the dynamic range, perhaps
  * another one than now. */
-static void
-log_owner_check(const struct stat *st, const char *path, const struct role_ids *broker)
+static bool
+log_owner_good(const struct stat *st, const struct role_ids *broker)
 {
 	bool dynamic = st->st_uid >= IDS_DYNAMIC_FIRST && st->st_uid <= IDS_DYNAMIC_LAST;
 
-	if (st->st_uid != 0 && st->st_uid != broker->uid && !dynamic)
+	return st->st_uid == 0 || st->st_uid == broker->uid || dynamic;
+}
+
+static void
+log_owner_check(const struct stat *st, const char *path, const struct role_ids *broker)
+{
+	if (!log_owner_good(st, broker))
 		fatal("the audit log %s belongs to uid %u, expected root or the broker (%u)", path,
 			st->st_uid, broker->uid);
 	if ((st->st_mode & (S_IWGRP | S_IWOTH)) != 0)
 		log_warning("the audit log %s can be changed by others (mode %04o)", path,
 			st->st_mode & 07777);
+}
+
+/* What logrotate(8) made of the log while nothing ran: the chain goes on from its end. It may
+ * belong to another id than the broker has now. */
+static int
+log_before_open(int dir, const char *name, const struct role_ids *broker)
+{
+	char before[NAME_MAX + 1];
+	struct stat st;
+	int fd;
+
+	if (snprintf(before, sizeof(before), "%s.1", name) >= (int)sizeof(before))
+		return -1;
+	fd = openat(dir, before, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	if (fd < 0)
+		return -1;
+	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_nlink == 1 &&
+		log_owner_good(&st, broker))
+		return fd;
+	close(fd);
+	return -1;
+}
+
+/* The seals are worth what this file is kept from. */
+static void
+seal_check(int fd, const char *path, const struct role_ids *broker)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_nlink != 1)
+		fatal("%s%s must be a regular file with one name", path, SEAL_SUFFIX);
+	if (!log_owner_good(&st, broker))
+		fatal("%s%s belongs to uid %u, expected root or the broker (%u)", path, SEAL_SUFFIX,
+			st.st_uid, broker->uid);
+	if ((st.st_mode & (S_IRWXG | S_IRWXO)) != 0)
+		fatal("%s%s is open to others (mode %04o, expected 0600): a key that they may know "
+		      "proves nothing",
+			path, SEAL_SUFFIX, st.st_mode & 07777);
+}
+
+/* The state of the log's seals. Where there is none nothing is sealed. */
+static int
+seal_open(int dir, const char *name, const char *path, const struct role_ids *broker)
+{
+	char state[NAME_MAX + 1];
+	int fd;
+
+	if (snprintf(state, sizeof(state), "%s%s", name, SEAL_SUFFIX) >= (int)sizeof(state))
+		return -1;
+	fd = openat(dir, state, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	if (fd < 0 && errno == ENOENT)
+		return -1;
+	if (fd < 0)
+		fatal("cannot open %s%s: %s", path, SEAL_SUFFIX, strerror(errno));
+	seal_check(fd, path, broker);
+	return fd;
 }
 
 void
@@ -130,6 +197,8 @@ files_log_open(struct handles *h, const char *path, const struct role_ids *broke
 	if (fstat(h->log, &st) < 0 || !S_ISREG(st.st_mode) || st.st_nlink != 1)
 		fatal("the audit log %s must be a regular file with one name", path);
 	log_owner_check(&st, path, broker);
+	h->log_before = log_before_open(h->log_dir, name, broker);
+	h->seal = seal_open(h->log_dir, name, path, broker);
 	if (flock(h->log, LOCK_EX | LOCK_NB) < 0)
 		fatal("another process writes the audit log %s: %s", path, strerror(errno));
 }
@@ -170,27 +239,67 @@ files_lock_take(struct handles *h, const char *socket_path)
 	fatal("cannot lock %s: %s", path, strerror(errno));
 }
 
+/* Made with its mode and its group: what stands at that path a moment later may be another's. */
+static void
+control_bind(int fd, const char *path, gid_t group)
+{
+	bool shared = group != (gid_t)-1;
+	gid_t mine = getegid();
+	struct sockaddr_un un;
+	socklen_t len;
+	mode_t mask;
+
+	address_fill(&un, &len, path);
+	mask = umask(shared ? 0117 : 0177);
+	if (shared && setegid(group) < 0)
+		fatal("cannot give the control socket to group %u: %s", group, strerror(errno));
+	if (bind(fd, (struct sockaddr *)&un, len) < 0 || listen(fd, 8) < 0)
+		fatal("cannot listen on the control socket %s: %s", path, strerror(errno));
+	if (setegid(mine) < 0)
+		fatal("cannot take back group %u: %s", mine, strerror(errno));
+	umask(mask);
+}
+
 void
 files_control_open(struct handles *h, const char *path)
 {
-	struct sockaddr_un un;
-	socklen_t len;
 	struct stat st;
-	mode_t mask;
 
 	if (path[0] == '@')
 		fatal("the control socket %s must have a path", path);
-	address_fill(&un, &len, path);
 	if (lstat(path, &st) == 0 && !S_ISSOCK(st.st_mode))
 		fatal("%s is there and is no socket", path);
 	if (unlink(path) < 0 && errno != ENOENT)
 		fatal("cannot remove the old control socket %s: %s", path, strerror(errno));
 	h->control = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	mask = umask(0177);
-	if (h->control < 0 || bind(h->control, (struct sockaddr *)&un, len) < 0 ||
-		listen(h->control, 8) < 0)
-		fatal("cannot listen on the control socket %s: %s", path, strerror(errno));
-	umask(mask);
+	if (h->control < 0)
+		fatal("cannot make the control socket: %s", strerror(errno));
+	control_bind(h->control, path, h->control_group);
+}
+
+/* How much of what journald has not read yet the kernel keeps for us; how many entries, it says
+ * itself (net.unix.max_dgram_qlen). */
+#define JOURNAL_BUFFER (2 << 20)
+
+void
+files_journal_open(struct handles *h)
+{
+	const int size = JOURNAL_BUFFER;
+	struct sockaddr_un un;
+	socklen_t len;
+
+	address_fill(&un, &len, JOURNAL_SOCKET);
+	h->journal = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (h->journal < 0 ||
+		setsockopt(h->journal, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size)) < 0)
+		fatal("cannot make a socket for systemd-journald: %s", strerror(errno));
+	if (connect(h->journal, (struct sockaddr *)&un, len) == 0)
+		return;
+	log_warning("journald = yes, but systemd-journald cannot be reached at %s: %s; records go "
+		    "to the audit log only",
+		JOURNAL_SOCKET, strerror(errno));
+	close(h->journal);
+	h->journal = -1;
 }
 
 void

@@ -8,10 +8,13 @@
 /* What root opens for the broker. -1: not there (only where proto/fds.h says optional). */
 struct handles {
 	int config, config_dir;
-	int log, log_dir;
+	int log, log_dir, log_before;
+	int seal;
 	int control, lock;
 	int notify;
+	int journal;
 	const char *config_path; /* NULL with the built-in policy */
+	gid_t control_group;	 /* whose members may ask at the control socket, -1: root only */
 };
 
 /* Each opens its part of *h or is fatal with one line that names the path. */
@@ -28,11 +31,15 @@ void files_log_open(struct handles *h, const char *path, const struct role_ids *
  * the socket's file, says who lives. First of all that leaves a trace. */
 void files_lock_take(struct handles *h, const char *path);
 
-/* Binds the control socket in place of one that nobody listens on. Needs the lock. Last, so that a
- * refused start leaves none behind. */
+/* Binds the control socket in place of one that nobody listens on, for root and, where there is
+ * one, the control group. Needs the lock. Last, so that a refused start leaves none behind. */
 void files_control_open(struct handles *h, const char *path);
 
 /* Connects to $NOTIFY_SOCKET when there is one. */
 void files_notify_open(struct handles *h);
+
+/* Connects to systemd-journald. Where there is none a line says so, and the service does without.
+ */
+void files_journal_open(struct handles *h);
 
 #endif

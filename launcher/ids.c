@@ -8,6 +8,7 @@
 #include <pwd.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -67,17 +68,75 @@ dynamic_choose(const char *name)
 	fatal("no unused id between %u and %u for %s", IDS_DYNAMIC_FIRST, IDS_DYNAMIC_LAST, name);
 }
 
+/* Without an answer an account that is there would pass for one that is not. Other numbers are name
+ * services' ways to say "no such account". */
+static bool
+was_no_answer(int error)
+{
+	return error == EIO || error == EMFILE || error == ENFILE || error == ENOMEM;
+}
+
 static struct role_ids
 role_choose(const char *name)
 {
-	const struct passwd *pw = getpwnam(name);
+	const struct passwd *pw;
 
+	errno = 0;
+	pw = getpwnam(name);
+	if (pw == NULL && was_no_answer(errno))
+		fatal("cannot tell whether there is an account %s: %s", name, strerror(errno));
 	if (pw == NULL)
 		return dynamic_choose(name);
 	if (pw->pw_uid == 0 || pw->pw_gid == 0)
 		fatal("the account %s has uid %u and gid %u: it must not be root", name, pw->pw_uid,
 			pw->pw_gid);
 	return (struct role_ids){ .uid = pw->pw_uid, .gid = pw->pw_gid };
+}
+
+/* Who set up the accounts may have set up that one too. */
+static gid_t
+default_group(void)
+{
+	const struct group *gr;
+
+	errno = 0;
+	gr = getgrnam("_eghost-control");
+	if (gr == NULL && was_no_answer(errno))
+		fatal("cannot tell whether there is a group _eghost-control: %s", strerror(errno));
+	return gr == NULL ? (gid_t)-1 : gr->gr_gid;
+}
+
+gid_t
+ids_control_group(const char *group)
+{
+	const struct group *gr;
+
+	if (*group == '\0')
+		return default_group();
+	if (group[strspn(group, "0123456789")] == '\0')
+		return (gid_t)strtoul(group, NULL, 10);
+	errno = 0;
+	gr = getgrnam(group);
+	if (gr == NULL && was_no_answer(errno))
+		fatal("cannot tell whether there is a group %s: %s", group, strerror(errno));
+	if (gr == NULL)
+		fatal("control_group = %s: there is no such group", group);
+	return gr->gr_gid;
+}
+
+static bool
+uid_shared(const struct ids *ids)
+{
+	const uid_t uids[] = { ids->tracker.uid, ids->broker.uid, ids->reaper.uid, ids->sink.uid };
+	const size_t count = sizeof(uids) / sizeof(uids[0]);
+
+	for (size_t i = 0; i < count; i++) {
+		for (size_t j = i + 1; j < count; j++) {
+			if (uids[i] == uids[j])
+				return true;
+		}
+	}
+	return false;
 }
 
 void
@@ -87,8 +146,8 @@ ids_choose(struct ids *ids)
 	ids->tracker = role_choose("_eghost-tracker");
 	ids->broker = role_choose("_eghost-broker");
 	ids->reaper = role_choose("_eghost-reaper");
-	if (ids->tracker.uid == ids->broker.uid || ids->tracker.uid == ids->reaper.uid ||
-		ids->broker.uid == ids->reaper.uid)
-		fatal("the roles' accounts share a uid (%u, %u, %u): they must be three",
-			ids->tracker.uid, ids->broker.uid, ids->reaper.uid);
+	ids->sink = role_choose("_eghost-sink");
+	if (uid_shared(ids))
+		fatal("the roles' accounts share a uid (%u, %u, %u, %u): they must be four",
+			ids->tracker.uid, ids->broker.uid, ids->reaper.uid, ids->sink.uid);
 }

@@ -14,14 +14,18 @@ struct role_ids {
 };
 
 struct ids {
-	struct role_ids tracker, broker, reaper;
+	struct role_ids tracker, broker, reaper, sink;
 };
 
 /*
- * The accounts _eghost-tracker, _eghost-broker and _eghost-reaper where they exist, else for each
- * an id of systemd's dynamic range (61184-65519) that no account, no group and no running process
- * has. Fatal when the three are not different and unprivileged.
+ * The accounts _eghost-tracker, _eghost-broker, _eghost-reaper and _eghost-sink where they exist,
+ * else for each an id of systemd's dynamic range (61184-65519) that no account, no group and no
+ * running process has. Fatal when the four are not different and unprivileged.
  */
 void ids_choose(struct ids *ids);
+
+/* The number of a group that is given by name or number; for "" that of _eghost-control, (gid_t)-1
+ * where there is none. Fatal when there is no such group. */
+gid_t ids_control_group(const char *group);
 
 #endif

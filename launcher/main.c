@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The launcher: root, once. It parses nothing but its argv, opens what only root may open, starts
- * the roles and becomes the broker. After that no process of the service is root.
+ * The launcher: root, once, or the broker's account with what it takes of root's capabilities. It
+ * parses nothing but its argv, opens what only it may open, starts the roles and becomes the
+ * broker. After that no process of the service is root.
  */
 #include <cap-ng.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <linux/capability.h>
 #include <signal.h>
 #include <stdio.h>
@@ -14,11 +14,12 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
+#include "ask.h"
 #include "files.h"
 #include "ids.h"
+#include "kept.h"
 #include "options.h"
 #include "proto/channel.h"
 #include "proto/fds.h"
@@ -28,16 +29,25 @@
 
 #define HEARTBEAT_MS   5000u
 #define CHANNEL_BUFFER (4 << 20) /* the default holds some 278 small packets */
+#define SINK_BUFFER    (1 << 16) /* what finds no room is kept by the broker, as far as it goes */
 
 #define BTF_PATH "/sys/kernel/btf/vmlinux"
 
 struct programs {
-	int tracker, broker, reaper;
+	int tracker, broker, reaper, sink; /* sink: -1 when there is to be none */
 };
 
 struct channels {
-	int tracker[2], reaper[2]; /* [0] the broker's end, [1] the role's */
+	int tracker[2], reaper[2], sink[2]; /* [0] the broker's end, [1] the role's */
 };
+
+static void
+capability_check(unsigned cap, const char *name)
+{
+	if (!capng_have_capability(CAPNG_PERMITTED, cap) ||
+		!capng_have_capability(CAPNG_BOUNDING_SET, cap))
+		fatal("%s is missing: it is needed at the start, or by a role", name);
+}
 
 static void
 requirements_check(void)
@@ -54,24 +64,28 @@ requirements_check(void)
 		{ CAP_SETPCAP, "CAP_SETPCAP" },
 	};
 
-	if (geteuid() != 0)
-		fatal("must be started as root, to make three unprivileged processes of itself");
-	for (size_t i = 0; i < sizeof(needed) / sizeof(needed[0]); i++) {
-		if (!capng_have_capability(CAPNG_PERMITTED, needed[i].cap) ||
-			!capng_have_capability(CAPNG_BOUNDING_SET, needed[i].cap))
-			fatal("%s is missing: it is needed at the start, or by a role",
-				needed[i].name);
-	}
+	if (geteuid() != 0 && !capng_have_capability(CAPNG_EFFECTIVE, CAP_SETUID))
+		fatal("must be started as root, to make unprivileged processes of itself");
+	for (size_t i = 0; i < sizeof(needed) / sizeof(needed[0]); i++)
+		capability_check(needed[i].cap, needed[i].name);
 	if (access(BTF_PATH, R_OK) < 0)
 		fatal("%s: %s: the kernel must have BTF (CONFIG_DEBUG_INFO_BTF=y, 5.8 or later)",
 			BTF_PATH, strerror(errno));
 }
 
+/* A service manager that gives the capabilities can spare us being root. Whoever we are owns the
+ * control socket, and stays what the broker is. */
 static void
-pair_make(int pair[2])
+account_check(const struct ids *ids)
 {
-	const int size = CHANNEL_BUFFER;
+	if (geteuid() != 0 && geteuid() != ids->broker.uid)
+		fatal("started as uid %u: expected root or the broker's account (%u)", geteuid(),
+			ids->broker.uid);
+}
 
+static void
+pair_make(int pair[2], int size)
+{
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		fatal("cannot make a socket pair: %s", strerror(errno));
 	for (int i = 0; i < 2; i++) {
@@ -95,53 +109,31 @@ heartbeat_choose(void)
 	return half < HEARTBEAT_MS ? (unsigned)half : HEARTBEAT_MS;
 }
 
-/* The broker's arguments: what it cannot learn from its descriptors. */
-static void
-broker_argv(const char *argv[16], const struct options *opt, const struct handles *h,
-	const char *verb, const char *log_path)
-{
-	unsigned n = 0;
-
-	argv[n++] = verb;
-	if (h->config_path != NULL) {
-		argv[n++] = "--config";
-		argv[n++] = h->config_path;
-	}
-	if (opt->audit_log != NULL) {
-		argv[n++] = "--audit-log";
-		argv[n++] = opt->audit_log;
-	}
-	if (log_path != NULL) {
-		argv[n++] = "--log-path";
-		argv[n++] = log_path;
-	}
-	if (opt->observe)
-		argv[n++] = "--observe";
-	if (opt->verbose)
-		argv[n++] = "--verbose";
-	argv[n] = NULL;
-}
-
-/* `eghostbuster --check-config`: the broker's program does it, without any privilege. */
+/* `eghostbuster --check-config`: the broker's program does it, without any privilege. Asked before
+ * what a start asks, so that what the one takes the other does not refuse. */
 static _Noreturn void
 check_config(const struct options *opt)
 {
+	int program = spawn_program_open(opt->libexec, "broker");
 	struct handles h = { .config = -1, .config_dir = -1 };
-	struct ids ids = { 0 };
-	const char *argv[16];
+	const char *argv[ASK_ARGV_MAX];
 	struct fd_place fds[1];
+	static struct answers answers;
+	struct ids ids = { 0 };
 
 	files_config_open(&h, opt);
-	if (geteuid() == 0)
+	if (geteuid() == 0 || capng_have_capability(CAPNG_EFFECTIVE, CAP_SETUID))
 		ids_choose(&ids);
-	broker_argv(argv, opt, &h, "check", NULL);
+	ask_configuration(&answers, opt, &h, &ids.broker, program);
+	ids_control_group(answers.of[ANSWER_CONTROL_GROUP]);
+	ask_argv(argv, opt, &h, "check");
 	fds[0] = (struct fd_place){ h.config, BROKER_FD_CONFIG };
 	spawn_become(&(struct role){ .name = "broker",
 			     .argv = argv,
 			     .ids = ids.broker,
 			     .fds = fds,
 			     .fd_count = 1 },
-		opt->libexec, spawn_program_open(opt->libexec, "broker"));
+		opt->libexec, program);
 }
 
 static pid_t
@@ -154,68 +146,12 @@ fork_or_die(void)
 	return pid;
 }
 
-static size_t
-line_read(int fd, char *line, size_t size)
-{
-	size_t used = 0;
-	ssize_t n;
-
-	while (used < size && (n = read(fd, line + used, size - used)) != 0) {
-		if (n < 0 && errno != EINTR)
-			fatal("cannot read the configuration's answer: %s", strerror(errno));
-		if (n > 0)
-			used += (size_t)n;
-	}
-	return used;
-}
-
-/*
- * Where the audit log goes is in the configuration, which root does not parse. A child without
- * privileges, which has heard nobody but that file, reads it and answers one line: the path. A bad
- * file ends here, before anything is started.
- */
-static const char *
-log_path_ask(const struct options *opt, const struct handles *h, const struct ids *ids, int program)
-{
-	static char path[PATH_MAX + 1];
-	const char *argv[16];
-	int out[2], status;
-	pid_t pid;
-	size_t n;
-
-	if (pipe2(out, O_CLOEXEC) < 0)
-		fatal("cannot make a pipe: %s", strerror(errno));
-	broker_argv(argv, opt, h, "log-path", NULL);
-	pid = fork_or_die();
-	if (pid == 0) {
-		const struct fd_place fds[] = { { h->config, BROKER_FD_CONFIG },
-			{ out[1], STDOUT_FILENO } };
-
-		spawn_become(&(struct role){ .name = "broker",
-				     .argv = argv,
-				     .ids = ids->broker,
-				     .fds = fds,
-				     .fd_count = 2 },
-			opt->libexec, program);
-	}
-	close(out[1]);
-	n = line_read(out[0], path, sizeof(path) - 1);
-	close(out[0]);
-	if (waitpid(pid, &status, 0) < 0 || !WIFEXITED(status))
-		fatal("reading the configuration failed");
-	if (WEXITSTATUS(status) != 0)
-		exit(WEXITSTATUS(status)); /* it has said what is wrong */
-	path[n] = '\0';
-	if (n < 2 || strlen(path) != n || path[n - 1] != '\n')
-		fatal("reading the configuration gave no path for the audit log");
-	path[n - 1] = '\0';
-	return path;
-}
-
-static void
+static pid_t
 role_fork(const struct role *role, const char *libexec, int program)
 {
-	if (fork_or_die() == 0) {
+	pid_t pid = fork_or_die();
+
+	if (pid == 0) {
 		/* The terminal's ^C goes to all; the roles stop when the broker closes their
 		 * channel. */
 		signal(SIGINT, SIG_IGN);
@@ -224,24 +160,30 @@ role_fork(const struct role *role, const char *libexec, int program)
 		signal(SIGPIPE, SIG_IGN);
 		spawn_become(role, libexec, program);
 	}
+	return pid;
 }
 
 static void
 tracker_start(const struct options *opt, const struct ids *ids, const struct channels *ch,
-	int program, unsigned heartbeat_ms)
+	const struct handles *h, const struct kept_here *kept, int program)
 {
-	const struct fd_place fds[] = { { ch->tracker[1], ROLE_CHANNEL_FD } };
-	const char *argv[8] = { "--heartbeat-ms" };
+	struct fd_place fds[2 + KEPT_PARTS] = { { ch->tracker[1], ROLE_CHANNEL_FD },
+		{ h->notify, TRACKER_FD_NOTIFY } };
+	const char *argv[12] = { "--heartbeat-ms" };
 	char heartbeat[16], ring[32];
 	unsigned n = 1;
 
-	snprintf(heartbeat, sizeof(heartbeat), "%u", heartbeat_ms);
+	for (int i = 0; i < KEPT_PARTS; i++)
+		fds[2 + i] = (struct fd_place){ kept->fds[i], TRACKER_FD_KEPT + i };
+	snprintf(heartbeat, sizeof(heartbeat), "%u", heartbeat_choose());
+	snprintf(ring, sizeof(ring), "%u", opt->ring_bytes);
 	argv[n++] = heartbeat;
-	if (opt->ring_bytes != 0) {
-		snprintf(ring, sizeof(ring), "%llu", (unsigned long long)opt->ring_bytes);
-		argv[n++] = "--ring-bytes";
-		argv[n++] = ring;
-	}
+	argv[n++] = "--ring-bytes";
+	argv[n++] = ring;
+	if (h->notify >= 0)
+		argv[n++] = "--notify";
+	if (h->notify >= 0 && kept->here)
+		argv[n++] = "--kept";
 	if (opt->verbose)
 		argv[n++] = "-v";
 	argv[n] = NULL;
@@ -251,7 +193,7 @@ tracker_start(const struct options *opt, const struct ids *ids, const struct cha
 			  .caps = CAP_BIT(CAP_BPF) | CAP_BIT(CAP_PERFMON),
 			  .bounding = CAP_BIT(CAP_BPF),
 			  .fds = fds,
-			  .fd_count = 1 },
+			  .fd_count = sizeof(fds) / sizeof(fds[0]) },
 		opt->libexec, program);
 }
 
@@ -281,9 +223,71 @@ reaper_start(
 		opt->libexec, program);
 }
 
+static bool
+wanted(const struct answers *answers, enum answer what)
+{
+	return strcmp(answers->of[what], "yes") == 0;
+}
+
+/* Where the configuration asks for it: -1 when it does not. */
+static int
+sink_open(const struct options *opt, const struct answers *answers)
+{
+	if (!wanted(answers, ANSWER_LINUX_AUDIT))
+		return -1;
+	capability_check(CAP_AUDIT_WRITE, "CAP_AUDIT_WRITE");
+	return spawn_program_open(opt->libexec, "sink");
+}
+
+/* Returns its process, 0: there is none. */
+static pid_t
+sink_start(const struct options *opt, const struct ids *ids, struct channels *ch, int program)
+{
+	const char *argv[] = { opt->verbose ? "-v" : NULL, NULL };
+	struct fd_place fds[1];
+
+	ch->sink[0] = -1;
+	if (program < 0)
+		return 0;
+	pair_make(ch->sink, SINK_BUFFER);
+	fds[0] = (struct fd_place){ ch->sink[1], ROLE_CHANNEL_FD };
+	return role_fork(&(struct role){ .name = "sink",
+				 .argv = argv,
+				 .ids = ids->sink,
+				 .caps = CAP_BIT(CAP_AUDIT_WRITE),
+				 .bounding = CAP_BIT(CAP_AUDIT_WRITE),
+				 .fds = fds,
+				 .fd_count = 1 },
+		opt->libexec, program);
+}
+
+/* It cannot learn all from its descriptors. */
+static unsigned
+broker_argv(const char *argv[ASK_ARGV_MAX], const struct options *opt, const struct handles *h,
+	const struct answers *answers, pid_t sink)
+{
+	static char group[16], pid[16];
+	unsigned n = ask_argv(argv, opt, h, "run");
+
+	argv[n++] = "--log-path";
+	argv[n++] = answers->of[ANSWER_AUDIT_LOG];
+	if (h->control_group != (gid_t)-1) {
+		snprintf(group, sizeof(group), "%u", h->control_group);
+		argv[n++] = "--control-gid";
+		argv[n++] = group;
+	}
+	if (sink != 0) {
+		snprintf(pid, sizeof(pid), "%d", sink);
+		argv[n++] = "--sink-pid";
+		argv[n++] = pid;
+	}
+	argv[n] = NULL;
+	return n;
+}
+
 static _Noreturn void
 broker_become(const struct options *opt, const struct ids *ids, const struct channels *ch,
-	const struct handles *h, int program, const char *log_path)
+	const struct handles *h, int program, const struct answers *answers, pid_t sink)
 {
 	const struct fd_place fds[] = {
 		{ ch->tracker[0], BROKER_FD_TRACKER },
@@ -292,13 +296,17 @@ broker_become(const struct options *opt, const struct ids *ids, const struct cha
 		{ h->lock, BROKER_FD_LOCK },
 		{ h->log, BROKER_FD_LOG },
 		{ h->log_dir, BROKER_FD_LOG_DIR },
+		{ h->log_before, BROKER_FD_LOG_BEFORE },
+		{ h->seal, BROKER_FD_SEAL },
 		{ h->config, BROKER_FD_CONFIG },
 		{ h->config_dir, BROKER_FD_CONFIG_DIR },
 		{ h->notify, BROKER_FD_NOTIFY },
+		{ ch->sink[0], BROKER_FD_SINK },
+		{ h->journal, BROKER_FD_JOURNAL },
 	};
-	const char *argv[16];
+	const char *argv[ASK_ARGV_MAX];
 
-	broker_argv(argv, opt, h, "run", log_path);
+	broker_argv(argv, opt, h, answers, sink);
 	spawn_become(&(struct role){ .name = "broker",
 			     .argv = argv,
 			     .ids = ids->broker,
@@ -329,26 +337,29 @@ stdio_ensure(void)
 		fd = open("/dev/null", O_RDWR);
 	while (fd >= 0 && fd <= STDERR_FILENO);
 	if (fd < 0)
-		_exit(1);
+		fatal("cannot open /dev/null: %s", strerror(errno));
 	close(fd);
 }
 
 int
 main(int argc, char **argv)
 {
-	struct handles h = { -1, -1, -1, -1, -1, -1, -1, NULL };
+	struct handles h = { -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, NULL, (gid_t)-1 };
+	static struct answers answers;
 	struct programs programs;
 	struct channels channels;
+	struct kept_here kept;
 	struct options opt;
 	struct ids ids;
-	const char *log_path;
+	pid_t sink;
 
+	log_open("eghostbuster", false);
 	stdio_ensure();
 	/* Dispositions are inherited, from whoever starts us and by the roles. */
 	signal(SIGCHLD, SIG_DFL);
 	signal(SIGXFSZ, SIG_IGN); /* a full log is an error of write(2), not a death */
-	log_open("eghostbuster", false);
 	options_parse(&opt, argc, argv);
+	kept_receive(&kept, opt.ring_bytes);
 	if (opt.check_config)
 		check_config(&opt);
 	requirements_check();
@@ -356,16 +367,23 @@ main(int argc, char **argv)
 	programs.reaper = spawn_program_open(opt.libexec, "reaper");
 	programs.broker = spawn_program_open(opt.libexec, "broker");
 	ids_choose(&ids);
+	account_check(&ids);
 	files_config_open(&h, &opt);
-	log_path = log_path_ask(&opt, &h, &ids, programs.broker);
+	ask_configuration(&answers, &opt, &h, &ids.broker, programs.broker);
+	h.control_group = ids_control_group(answers.of[ANSWER_CONTROL_GROUP]);
+	programs.sink = sink_open(&opt, &answers);
 	files_lock_take(&h, opt.control);
 	files_notify_open(&h);
-	files_log_open(&h, log_path, &ids.broker);
+	if (wanted(&answers, ANSWER_JOURNALD))
+		files_journal_open(&h);
+	files_log_open(&h, answers.of[ANSWER_AUDIT_LOG], &ids.broker);
 	files_control_open(&h, opt.control);
-	pair_make(channels.tracker);
-	pair_make(channels.reaper);
+	pair_make(channels.tracker, CHANNEL_BUFFER);
+	pair_make(channels.reaper, CHANNEL_BUFFER);
 	memlock_raise();
+	sink = sink_start(&opt, &ids, &channels, programs.sink);
 	reaper_start(&opt, &ids, &channels, programs.reaper);
-	tracker_start(&opt, &ids, &channels, programs.tracker, heartbeat_choose());
-	broker_become(&opt, &ids, &channels, &h, programs.broker, log_path);
+	kept_discard(&kept, h.notify);
+	tracker_start(&opt, &ids, &channels, &h, &kept, programs.tracker);
+	broker_become(&opt, &ids, &channels, &h, programs.broker, &answers, sink);
 }

@@ -9,8 +9,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "entries.h"
 #include "proto/build_id.h"
-#include "proto/fds.h"
 #include "proto/log.h"
 
 #ifndef EGB_LIBEXECDIR
@@ -19,42 +19,6 @@
 #ifndef EGB_SBINDIR
 #define EGB_SBINDIR "/usr/sbin"
 #endif
-
-enum {
-	OPT_CHECK = 256,
-	OPT_AUDIT_LOG,
-	OPT_CONTROL,
-	OPT_LIBEXEC,
-	OPT_CEILING,
-	OPT_TIME_WAIT,
-	OPT_RING
-};
-
-/* One table for the parser and for --help. */
-static const struct entry {
-	const char *name;
-	const char *arg;
-	const char *help;
-	int value;
-} entries[] = {
-	{ "config", "FILE", "policy file (default " DEFAULT_CONFIG ", else the built-in policy)",
-		'c' },
-	{ "observe", NULL, "decide and record, touch nothing", 'n' },
-	{ "check-config", NULL, "check the policy, print it in full and exit", OPT_CHECK },
-	{ "audit-log", "FILE", "audit log (default: as configured, " DEFAULT_AUDIT_LOG ")",
-		OPT_AUDIT_LOG },
-	{ "control", "SOCKET", "control socket (default " DEFAULT_CONTROL ")", OPT_CONTROL },
-	{ "libexec", "DIR", "folder with the roles' programs", OPT_LIBEXEC },
-	{ "destroy-ceiling", "N[/s]",
-		"sockets destroyed per second at most, whatever is configured", OPT_CEILING },
-	{ "allow-time-wait", NULL, "let rules that name the state time-wait release such sockets",
-		OPT_TIME_WAIT },
-	{ "ring-bytes", "N", "size of the event ring, a power of two (default 2097152)", OPT_RING },
-	{ "verbose", NULL, "say more", 'v' },
-	{ "version", NULL, "print the version and exit", 'V' },
-	{ "help", NULL, "print this and exit", 'h' },
-};
-#define ENTRIES (sizeof(entries) / sizeof(entries[0]))
 
 static _Noreturn void
 help_print(void)
@@ -81,7 +45,7 @@ version_print(void)
 	printf("eghostbuster %s (build ", version_string);
 	for (size_t i = 0; i < WIRE_BUILD_ID_LEN; i++)
 		printf("%02x", build_id[i]);
-	printf(")\n");
+	printf(", BPF object sha256 %s)\n", bpf_object_hash);
 	exit(0);
 }
 
@@ -154,7 +118,7 @@ option_apply(struct options *opt, int value, const char *arg)
 		opt->time_wait = true;
 		break;
 	case OPT_RING:
-		opt->ring_bytes = number_parse("--ring-bytes", arg, 4096, 1u << 30);
+		opt->ring_bytes = (uint32_t)number_parse("--ring-bytes", arg, 4096, 1u << 30);
 		break;
 	case 'v':
 		opt->verbose = true;
@@ -178,7 +142,9 @@ options_parse(struct options *opt, int argc, char **argv)
 		longs[i] = (struct option){ .name = entries[i].name,
 			.has_arg = entries[i].arg != NULL,
 			.val = entries[i].value };
-	*opt = (struct options){ .control = DEFAULT_CONTROL, .destroy_ceiling = 50000 };
+	*opt = (struct options){ .control = DEFAULT_CONTROL,
+		.destroy_ceiling = 50000,
+		.ring_bytes = TRACKER_RING_BYTES_DEFAULT };
 	while ((value = getopt_long(argc, argv, "c:nvVh", longs, NULL)) != -1)
 		option_apply(opt, value, optarg);
 	if (optind < argc)

@@ -11,7 +11,7 @@ struct options {
 	const char *control;
 	const char *libexec;
 	uint64_t destroy_ceiling; /* per second, 1 ... 10 000 000 */
-	uint64_t ring_bytes;	  /* 0: the tracker's own default */
+	uint32_t ring_bytes;
 	bool observe;
 	bool check_config;
 	bool time_wait;

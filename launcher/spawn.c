@@ -53,6 +53,9 @@ fds_place(const struct role *role, int program)
 	if (role->fd_count > sizeof(parked) / sizeof(parked[0]))
 		fatal("too many descriptors for the %s", role->name);
 	program = fcntl(program, F_DUPFD_CLOEXEC, FD_PARKING);
+	if (program < 0)
+		fatal("cannot duplicate the program's descriptor for the %s: %s", role->name,
+			strerror(errno));
 	for (unsigned i = 0; i < role->fd_count; i++) {
 		parked[i] = role->fds[i].from < 0
 				    ? -1

@@ -9,4 +9,7 @@
 extern const uint8_t build_id[WIRE_BUILD_ID_LEN];
 extern const char version_string[]; /* "0.1.0" */
 
+/* SHA-256 of the BPF object, in hex. */
+extern const char bpf_object_hash[];
+
 #endif

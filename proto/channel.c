@@ -2,6 +2,8 @@
 #include "channel.h"
 
 #include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -26,7 +28,10 @@ is_seqpacket_pair(int fd)
 void
 channel_open(struct channel *ch, int fd, const char *peer, enum wire_direction in)
 {
+	errno = 0;
 	if (!is_seqpacket_pair(fd)) {
+		if (errno == ENOBUFS || errno == ENOMEM)
+			fatal("cannot examine the channel to the %s: %s", peer, strerror(errno));
 		log_error("not to be started by hand: this is a part of eghostbuster(8), which "
 			  "starts it");
 		_exit(2);
@@ -34,23 +39,23 @@ channel_open(struct channel *ch, int fd, const char *peer, enum wire_direction i
 	*ch = (struct channel){ .fd = fd, .peer = peer, .in = in };
 }
 
+/* One piece, sent by a call that can carry neither an address nor a file descriptor: a captured
+ * role has no other to send by. */
 int
 channel_send(struct channel *ch, enum wire_type type, const void *records, size_t count)
 {
+	static _Alignas(8) unsigned char packet[WIRE_PACKET_MAX];
 	struct wire_header header;
 	size_t length = wire_header_fill(&header, type, count, ch->seq_out);
-	struct iovec iov[2] = {
-		{ .iov_base = &header, .iov_len = sizeof(header) },
-		{ .iov_base = (void *)(uintptr_t)records, .iov_len = length - sizeof(header) },
-	};
-	struct msghdr msg = { .msg_iov = iov, .msg_iovlen = 2 };
 	ssize_t n;
 
 	if (length == 0)
 		fatal("%zu records of %s do not make a packet: this is a bug", count,
 			wire_type_name(type));
+	memcpy(packet, &header, sizeof(header));
+	memcpy(packet + sizeof(header), records, length - sizeof(header));
 	do
-		n = sendmsg(ch->fd, &msg, MSG_NOSIGNAL);
+		n = send(ch->fd, packet, length, CHANNEL_SEND_FLAGS);
 	while (n < 0 && errno == EINTR);
 	if (n < 0)
 		return -1;
@@ -72,6 +77,21 @@ packet_receive(struct channel *ch, int *flags)
 	return n;
 }
 
+static enum channel_event __attribute__((format(printf, 2, 3)))
+broken(const struct channel *ch, const char *fmt, ...)
+{
+	char what[256];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(what, sizeof(what), fmt, ap);
+	va_end(ap);
+	if (!ch->spare)
+		fatal("%s", what);
+	log_error("%s", what);
+	return CHANNEL_EOF;
+}
+
 enum channel_event
 channel_recv(struct channel *ch, struct wire_view *view)
 {
@@ -84,17 +104,18 @@ channel_recv(struct channel *ch, struct wire_view *view)
 	if (n < 0 && errno == ECONNRESET)
 		return CHANNEL_EOF; /* the peer died with packets of ours unread */
 	if (n < 0)
-		fatal("receiving from the %s: %s", ch->peer, strerror(errno));
+		return broken(ch, "receiving from the %s: %s", ch->peer, strerror(errno));
 	/* No room is offered for ancillary data, so an fd never arrives; that one was sent is told
 	 * by MSG_CTRUNC, that a packet was longer than any correct one by MSG_TRUNC. */
 	if ((flags & (MSG_TRUNC | MSG_CTRUNC)) != 0)
-		fatal("the %s broke the protocol: an oversized packet or a file descriptor",
+		return broken(ch,
+			"the %s broke the protocol: an oversized packet or a file descriptor",
 			ch->peer);
 	if (n == 0)
 		return CHANNEL_EOF; /* no correct packet is empty: either way the talk is over */
 	err = wire_check(ch->packet, (size_t)n, ch->in, ch->seq_in, view);
 	if (err != WIRE_OK)
-		fatal("the %s broke the protocol: %s (packet %u, %zd bytes)", ch->peer,
+		return broken(ch, "the %s broke the protocol: %s (packet %u, %zd bytes)", ch->peer,
 			wire_error_text(err), ch->seq_in, n);
 	ch->seq_in++;
 	return CHANNEL_MESSAGE;

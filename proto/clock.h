@@ -16,4 +16,14 @@ clock_now(void)
 	return (mono_ns){ (uint64_t)ts.tv_sec * NS_PER_S + (uint64_t)ts.tv_nsec };
 }
 
+/* The time of day, which may be set. */
+static inline wall_ns
+clock_wall(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	return (wall_ns){ (uint64_t)ts.tv_sec * NS_PER_S + (uint64_t)ts.tv_nsec };
+}
+
 #endif

@@ -193,8 +193,10 @@ info_read(const struct attribute *attr, struct diag_row *row)
 	row->backoff = info.tcpi_backoff;
 	if (attr->len >= FIELD_END(tcp_info, tcpi_notsent_bytes))
 		row->notsent = info.tcpi_notsent_bytes;
-	/* Both or none: half of what a proof compares would prove too much. */
-	row->has_window = attr->len >= FIELD_END(tcp_info, tcpi_snd_wnd);
+	/* Both or none: half of what a proof compares would prove too much, and so would a sum that
+	 * has no room. */
+	row->has_window = attr->len >= FIELD_END(tcp_info, tcpi_snd_wnd) &&
+			  info.tcpi_bytes_acked <= UINT64_MAX - info.tcpi_snd_wnd;
 	if (row->has_window) {
 		row->bytes_acked = info.tcpi_bytes_acked;
 		row->send_window = info.tcpi_snd_wnd;

@@ -2,6 +2,7 @@
 #ifndef PROTO_DIAG_H
 #define PROTO_DIAG_H
 
+#include <linux/netlink.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -55,6 +56,15 @@ size_t diag_exact_info(void *buf, uint32_t seq, uint64_t cookie, const struct wi
 /* Writes a dump request for one family and a set of states (bits 1 << enum tcp_state; an explicit
  * mask, since 6.8 has a pseudo-state above TCP_CLOSING). Same buffer rules. */
 size_t diag_dump(void *buf, uint32_t seq, uint16_t family, uint32_t states);
+
+/* True when a whole message is at msg, with left bytes to go. libmnl's mnl_nlmsg_ok() compares as
+ * int (1.0.5): a length of 2 GiB or more is below everything. */
+static inline bool
+netlink_message_fits(const struct nlmsghdr *msg, int left)
+{
+	return left >= (int)sizeof(*msg) && msg->nlmsg_len >= sizeof(*msg) &&
+	       msg->nlmsg_len <= (unsigned)left;
+}
 
 /* Reads the inet_diag_msg in a netlink message of len bytes (from its nlmsghdr). False when it is
  * too short or its attributes do not parse. */

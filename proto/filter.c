@@ -8,30 +8,35 @@
 
 #include "log.h"
 
-#define ARG_NO_PROT_EXEC(n)   FILTER_MASK(n, PROT_EXEC, 0)
-#define ARG_ANONYMOUS_ONLY(n) FILTER_MASK(n, MAP_ANONYMOUS, MAP_ANONYMOUS)
+#ifdef EGB_INTRUDER
+#include "tests/variants/intruder.h"
+#endif
+#ifdef EGB_FILTER_STRICT
+#include "tests/variants/strict.h"
+#define ACTION_OTHERWISE SCMP_ACT_TRAP
+#else
+#define ACTION_OTHERWISE SCMP_ACT_KILL_PROCESS
+#endif
 
 static const struct filter_rule common_rules[] = {
-	{ SCMP_SYS(mmap), 2, { ARG_NO_PROT_EXEC(2), ARG_ANONYMOUS_ONLY(3) } },
-	FILTER_ALLOW(mremap),
-	FILTER_ALLOW(munmap),
-	{ SCMP_SYS(mprotect), 1, { ARG_NO_PROT_EXEC(2) } },
-	FILTER_ALLOW(madvise),
-	FILTER_ALLOW(brk),
-	FILTER_ALLOW(futex),
 	/* Clocks are read without a system call where the vDSO can; elsewhere (hpet, Xen) it makes
-	   one. */
-	FILTER_ALLOW(clock_gettime),
-	FILTER_ALLOW(gettimeofday),
-	FILTER_ALLOW(rt_sigreturn),
-	FILTER_ALLOW(restart_syscall),
-	FILTER_ALLOW(exit),
+	   one. Negative ids would be other processes' CPU time. */
+	{ SCMP_SYS(clock_gettime), 1, { FILTER_MASK(0, ~15ull, 0) } },
+	{ SCMP_SYS(gettimeofday), 1, { FILTER_EQ(1, 0) } },
 	FILTER_ALLOW(exit_group),
-	FILTER_ALLOW(close),
 	{ SCMP_SYS(write), 1, { FILTER_EQ(0, STDERR_FILENO) } },
-	{ SCMP_SYS(ppoll), 1, { FILTER_EQ(1, 1) } }, /* is there room on standard error? */
+	/* Is there room on standard error? */
+	{ SCMP_SYS(ppoll), 2, { FILTER_EQ(1, 1), FILTER_EQ(3, 0) } },
 #ifdef EGB_SANITIZE
-	/* The sanitizers' run-time asks who and where it is before it reports. */
+	/* The sanitizers' run-time has its own memory, and asks who and where it is before it
+	   reports. */
+	{ SCMP_SYS(mmap), 2,
+		{ FILTER_MASK(2, PROT_EXEC, 0), FILTER_MASK(3, MAP_ANONYMOUS, MAP_ANONYMOUS) } },
+	{ SCMP_SYS(mprotect), 1, { FILTER_MASK(2, PROT_EXEC, 0) } },
+	FILTER_ALLOW(munmap),
+	FILTER_ALLOW(brk),
+	FILTER_ALLOW(madvise),
+	FILTER_ALLOW(futex),
 	FILTER_ALLOW(getpid),
 	FILTER_ALLOW(gettid),
 	FILTER_ALLOW(sched_yield),
@@ -44,8 +49,17 @@ static const struct filter_rule common_rules[] = {
 #endif
 };
 
-const struct filter_group filter_common = FILTER_GROUP(
-	"memory without PROT_EXEC, time, exit, one line on standard error", common_rules);
+const struct filter_group filter_common =
+	FILTER_GROUP("time, exit, one line on standard error", common_rules);
+
+const struct filter_rule filter_memory_rules[FILTER_MEMORY_RULES] = {
+	{ SCMP_SYS(mmap), 2,
+		{ FILTER_EQ(2, PROT_READ | PROT_WRITE),
+			FILTER_EQ(3, MAP_PRIVATE | MAP_ANONYMOUS) } },
+	FILTER_ALLOW(munmap),
+	{ SCMP_SYS(mremap), 1, { FILTER_EQ(3, MREMAP_MAYMOVE) } },
+	FILTER_ALLOW(brk),
+};
 
 static const struct filter_rule *
 rule_next(const struct filter_group *groups, size_t count, size_t *g, size_t *r)
@@ -107,7 +121,7 @@ filter_build(const struct filter_group *groups, size_t count)
 		return NULL;
 	all[0] = filter_common;
 	memcpy(all + 1, groups, count * sizeof(*groups));
-	ctx = seccomp_init(SCMP_ACT_KILL_PROCESS);
+	ctx = seccomp_init(ACTION_OTHERWISE);
 	if (ctx == NULL)
 		return NULL;
 	if (seccomp_attr_set(ctx, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS) < 0 ||
@@ -126,7 +140,14 @@ filter_install(const struct filter_group *groups, size_t count)
 
 	if (ctx == NULL)
 		fatal("the system call filter cannot be built");
+#ifdef EGB_FILTER_STRICT
+	strict_prepare();
+#endif
 	if (seccomp_load(ctx) < 0)
 		fatal("the kernel did not take the system call filter");
-	seccomp_release(ctx);
+		/* ctx stays: free() might give memory back to the kernel, and not every role may.
+		 */
+#ifdef EGB_INTRUDER
+	intruder_act();
+#endif
 }

@@ -11,7 +11,7 @@
  * unconditional one voids a filtered one, so filter_install() refuses such a table.
  */
 
-#define FILTER_ARGS_MAX 3
+#define FILTER_ARGS_MAX 6
 
 struct filter_rule {
 	int syscall; /* SCMP_SYS(name) */
@@ -42,13 +42,37 @@ struct filter_group {
 	{                                                  \
 		(arg), SCMP_CMP_MASKED_EQ, (mask), (value) \
 	}
+/* An int the C library may have sign-extended: the kernel takes the lower half only. */
+#define FILTER_INT(arg, value) FILTER_MASK(arg, 0xffffffff, (uint32_t)(value))
+/* send(2) with these flags only, recv(2) likewise: nobody is named, no file descriptor attached. */
+#define FILTER_SEND(fd_arg, flags)                                                    \
+	{                                                                             \
+		SCMP_SYS(sendto), 4,                                                  \
+		{                                                                     \
+			fd_arg, FILTER_EQ(3, flags), FILTER_EQ(4, 0), FILTER_EQ(5, 0) \
+		}                                                                     \
+	}
+#define FILTER_RECV(fd_arg, flags)                                                    \
+	{                                                                             \
+		SCMP_SYS(recvfrom), 4,                                                \
+		{                                                                     \
+			fd_arg, FILTER_EQ(3, flags), FILTER_EQ(4, 0), FILTER_EQ(5, 0) \
+		}                                                                     \
+	}
 #define FILTER_GROUP(text, table)                                   \
 	{                                                           \
 		(text), (table), sizeof(table) / sizeof((table)[0]) \
 	}
 
-/* What every role needs: memory without PROT_EXEC, time, exit, writing the log line. */
+/* What every role needs: time, exit, writing the log line. Not in it, though a C library might be
+ * thought to need them: rt_sigreturn (no role has a signal handler), restart_syscall (none waits by
+ * a call that is restarted through it), futex (one thread), mprotect, madvise. */
 extern const struct filter_group filter_common;
+
+/* For roles that allocate memory after their start, as malloc() asks for it and gives it back:
+ * never executable, never of a file. */
+#define FILTER_MEMORY_RULES 4
+extern const struct filter_rule filter_memory_rules[FILTER_MEMORY_RULES];
 
 /* Builds the context without loading it (for tests that simulate it). NULL on failure. The caller
  * releases it with seccomp_release(). */

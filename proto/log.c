@@ -21,6 +21,12 @@ log_open(const char *name, bool verbose)
 }
 
 void
+log_plain(void)
+{
+	log_terminal = true;
+}
+
+void
 text_escape(const char *text, size_t len, char *out, size_t size)
 {
 	static const char hex[] = "0123456789abcdef";
@@ -119,13 +125,26 @@ log_line(enum log_level level, const char *fmt, ...)
 	va_end(ap);
 }
 
+static void (*last_words)(void);
+
+void
+log_last_words(void (*words)(void))
+{
+	last_words = words;
+}
+
 _Noreturn void
 fatal(const char *fmt, ...)
 {
+	void (*words)(void);
 	va_list ap;
 
 	va_start(ap, fmt);
 	log_vline(LOG_LEVEL_ERROR, fmt, ap);
 	va_end(ap);
+	words = last_words;
+	last_words = NULL; /* they may fail, too */
+	if (words != NULL)
+		words();
 	_exit(1);
 }

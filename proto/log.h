@@ -22,6 +22,9 @@ enum log_level {
 /* name: what each line begins with ("tracker"); kept, not copied. verbose: debug lines, too. */
 void log_open(const char *name, bool verbose);
 
+/* Lines without the priority that a service manager reads, wherever they go: a person asked. */
+void log_plain(void);
+
 #define LOG_PRINTF(f, a) __attribute__((format(printf, f, a)))
 
 void log_line(enum log_level level, const char *fmt, ...) LOG_PRINTF(2, 3);
@@ -30,6 +33,9 @@ void log_line(enum log_level level, const char *fmt, ...) LOG_PRINTF(2, 3);
 #define log_warning(...) log_line(LOG_LEVEL_WARNING, __VA_ARGS__)
 #define log_info(...)	 log_line(LOG_LEVEL_INFO, __VA_ARGS__)
 #define log_debug(...)	 log_line(LOG_LEVEL_DEBUG, __VA_ARGS__)
+
+/* What is still to be done when fatal() ends the process: called once, after its line. */
+void log_last_words(void (*words)(void));
 
 /* log_error(), then exit status 1. For anything that cannot be applied, verified or trusted. */
 _Noreturn void fatal(const char *fmt, ...) LOG_PRINTF(1, 2);

@@ -6,6 +6,8 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#define BIT(s) TCP_STATE_BIT(TCP_STATE_##s)
+
 static bool
 all_zero(const uint8_t *bytes, size_t len)
 {
@@ -64,7 +66,8 @@ tracker_hello_check(const void *record)
 	const struct wire_tracker_hello *h = record;
 	const uint32_t known = WIRE_TRACKER_EXIT | WIRE_TRACKER_ORPHAN | WIRE_TRACKER_STAMP;
 
-	if ((h->features & ~known) != 0 || h->heartbeat_ms == 0)
+	if ((h->features & ~known) != 0 || h->heartbeat_ms == 0 ||
+		h->heartbeat_ms > WIRE_HEARTBEAT_MAX_MS)
 		return WIRE_ERR_VALUE;
 	return WIRE_OK;
 }
@@ -136,6 +139,64 @@ sample_check(const void *record)
 	return cookie_valid(s->cookie) ? tuple_check(&s->tuple) : WIRE_ERR_VALUE;
 }
 
+static bool
+errno_valid(int32_t error)
+{
+	return error >= 0 && (uint32_t)error <= WIRE_ERRNO_MAX;
+}
+
+static bool
+state_in(unsigned state, uint32_t set)
+{
+	return state <= TCP_STATE_NEW_SYN_RECV && (TCP_STATE_BIT(state) & set) != 0;
+}
+
+static bool
+progress_none(const struct wire_progress *p)
+{
+	return all_zero((const uint8_t *)p, sizeof(*p));
+}
+
+/* A mini-socket counts nothing, and is a FIN-WAIT-2 or a TIME-WAIT; of a full one the window ends
+ * not before what was acknowledged, and by not more than a window can be. */
+static bool
+progress_valid(const struct wire_progress *p, unsigned state, bool mini)
+{
+	struct wire_progress rest = *p;
+
+	if (!mini)
+		return p->timer != WIRE_TIMER_MINI && p->window_end >= p->bytes_acked &&
+		       p->window_end - p->bytes_acked <= UINT32_MAX;
+	rest.timer = 0;
+	rest.timer_ms = 0;
+	return p->timer == WIRE_TIMER_MINI && progress_none(&rest) &&
+	       state_in(state, BIT(FIN_WAIT2) | BIT(TIME_WAIT));
+}
+
+/* What was found has to go with the state, and an error with its being none. */
+static bool
+sampled_agrees(const struct wire_sampled *s)
+{
+	bool nothing = s->state == 0 && s->mini == 0 && progress_none(&s->progress);
+
+	if ((s->found == WIRE_FOUND_FAILED) != (s->error != 0))
+		return false;
+	switch ((enum wire_found)s->found) {
+	case WIRE_FOUND_ORPHAN:
+		return state_in(s->state, TCP_STATES_ORPHAN) &&
+		       progress_valid(&s->progress, s->state, s->mini);
+	case WIRE_FOUND_TIME_WAIT:
+		return s->state == TCP_STATE_TIME_WAIT && s->mini == 1 &&
+		       progress_valid(&s->progress, s->state, true);
+	case WIRE_FOUND_HELD: /* by whom it is held does not matter, nor how it is doing */
+		return true;
+	case WIRE_FOUND_NOTHING:
+	case WIRE_FOUND_FAILED:
+		return nothing;
+	}
+	return false;
+}
+
 static enum wire_error
 sampled_check(const void *record)
 {
@@ -143,14 +204,10 @@ sampled_check(const void *record)
 
 	if (s->pad != 0)
 		return WIRE_ERR_PAD;
-	if (s->found < WIRE_FOUND_ORPHAN || s->found > WIRE_FOUND_FAILED || s->error < 0 ||
-		s->mini > 1)
+	if (s->found < WIRE_FOUND_ORPHAN || s->found > WIRE_FOUND_FAILED || s->mini > 1 ||
+		s->state > TCP_STATE_NEW_SYN_RECV || !errno_valid(s->error))
 		return WIRE_ERR_VALUE;
-	if (s->found == WIRE_FOUND_ORPHAN &&
-		(s->state > TCP_STATE_NEW_SYN_RECV ||
-			(TCP_STATE_BIT(s->state) & TCP_STATES_ORPHAN) == 0))
-		return WIRE_ERR_VALUE;
-	return s->state > TCP_STATE_NEW_SYN_RECV ? WIRE_ERR_VALUE : WIRE_OK;
+	return sampled_agrees(s) ? WIRE_OK : WIRE_ERR_VALUE;
 }
 
 static enum wire_error
@@ -163,8 +220,8 @@ found_check(const void *record)
 		return err;
 	if (!all_zero(f->pad, sizeof(f->pad)))
 		return WIRE_ERR_PAD;
-	if (!cookie_valid(f->cookie) || f->mini > 1 || f->state > TCP_STATE_NEW_SYN_RECV ||
-		(TCP_STATE_BIT(f->state) & TCP_STATES_ORPHAN) == 0)
+	if (!cookie_valid(f->cookie) || f->mini > 1 || !state_in(f->state, TCP_STATES_ORPHAN) ||
+		!progress_valid(&f->progress, f->state, f->mini))
 		return WIRE_ERR_VALUE;
 	return WIRE_OK;
 }
@@ -176,7 +233,9 @@ found_end_check(const void *record)
 
 	if (!all_zero(f->pad, sizeof(f->pad)))
 		return WIRE_ERR_PAD;
-	return f->complete > 1 || f->error < 0 ? WIRE_ERR_VALUE : WIRE_OK;
+	if (f->complete > 1 || !errno_valid(f->error) || (f->complete == 1 && f->error != 0))
+		return WIRE_ERR_VALUE;
+	return WIRE_OK;
 }
 
 static enum wire_error
@@ -200,9 +259,79 @@ result_check(const void *record)
 		return WIRE_ERR_PAD;
 	if (r->result < WIRE_RESULT_DESTROYED || r->result > WIRE_RESULT_FAILED)
 		return WIRE_ERR_VALUE;
-	if (r->state > TCP_STATE_NEW_SYN_RECV || r->peer_notice > WIRE_NOTICE_RST || r->error < 0)
+	if (r->state > TCP_STATE_NEW_SYN_RECV || r->peer_notice > WIRE_NOTICE_RST ||
+		!errno_valid(r->error))
 		return WIRE_ERR_VALUE;
-	return WIRE_OK;
+	return (r->result == WIRE_RESULT_FAILED) == (r->error != 0) ? WIRE_OK : WIRE_ERR_VALUE;
+}
+
+/* Zero-terminated, and nothing in it that a format could take for something else. */
+static bool
+word_valid(const char *word, size_t size)
+{
+	size_t len = strnlen(word, size);
+
+	for (size_t i = 0; i < len; i++) {
+		char c = word[i];
+
+		if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+			    c == '_' || c == '.' || c == '-'))
+			return false;
+	}
+	return len < size;
+}
+
+static bool
+note_texts_valid(const struct wire_note *n)
+{
+	return text_terminated(n->comm, sizeof(n->comm)) &&
+	       text_terminated(n->unit, sizeof(n->unit)) &&
+	       word_valid(n->reason, sizeof(n->reason)) &&
+	       word_valid(n->verdict, sizeof(n->verdict)) &&
+	       word_valid(n->class, sizeof(n->class)) && word_valid(n->rule, sizeof(n->rule));
+}
+
+static bool
+note_numbers_valid(const struct wire_note *n)
+{
+	bool suppressed = n->action == WIRE_ACTION_SUPPRESSED;
+
+	if (n->action < WIRE_ACTION_START || n->action > WIRE_ACTION_SUPPRESSED ||
+		n->outcome > WIRE_OUTCOME_UNKNOWN)
+		return false;
+	if (suppressed != (n->sequence == 0) || (suppressed && n->count == 0))
+		return false;
+	return n->cookie != UINT64_MAX && n->pid <= INT32_MAX && n->exit_code <= 0xffff &&
+	       errno_valid(n->error) && n->state <= TCP_STATE_NEW_SYN_RECV &&
+	       n->notice <= WIRE_NOTICE_RST;
+}
+
+static enum wire_error
+note_check(const void *record)
+{
+	const struct wire_note *n = record;
+	const uint8_t flags = WIRE_NOTE_UID | WIRE_NOTE_EXIT;
+
+	if (!all_zero(n->pad, sizeof(n->pad)))
+		return WIRE_ERR_PAD;
+	if (((n->flags & WIRE_NOTE_UID) == 0 && n->uid != 0) ||
+		((n->flags & WIRE_NOTE_EXIT) == 0 && n->exit_code != 0))
+		return WIRE_ERR_PAD;
+	if ((n->flags & ~flags) != 0 || !note_numbers_valid(n) || !note_texts_valid(n))
+		return WIRE_ERR_VALUE;
+	if (n->tuple.family != 0)
+		return tuple_check(&n->tuple);
+	return all_zero((const uint8_t *)&n->tuple, sizeof(n->tuple)) ? WIRE_OK : WIRE_ERR_PAD;
+}
+
+static enum wire_error
+report_check(const void *record)
+{
+	const struct wire_report *r = record;
+
+	if (!all_zero(r->pad, sizeof(r->pad)))
+		return WIRE_ERR_PAD;
+	return errno_valid(r->error) ? WIRE_OK : WIRE_ERR_VALUE;
 }
 
 static const struct wire_kind {
@@ -240,6 +369,11 @@ static const struct wire_kind {
 		found_check },
 	{ WIRE_R2B_FOUND_END, WIRE_R2B, sizeof(struct wire_found_end), 1, "FOUND_END",
 		found_end_check },
+	{ WIRE_B2S_HELLO, WIRE_B2S, sizeof(struct wire_sink_greeting), 1, "broker HELLO",
+		any_check },
+	{ WIRE_B2S_NOTE, WIRE_B2S, sizeof(struct wire_note), WIRE_NOTES_MAX, "NOTE", note_check },
+	{ WIRE_S2B_HELLO, WIRE_S2B, sizeof(struct wire_sink_hello), 1, "sink HELLO", any_check },
+	{ WIRE_S2B_REPORT, WIRE_S2B, sizeof(struct wire_report), 1, "REPORT", report_check },
 };
 
 static const struct wire_kind *
@@ -375,6 +509,34 @@ wire_result_name(unsigned result)
 	return NAME_OF(names, result);
 }
 
+bool
+wire_note_of_ghosts(const struct wire_note *note)
+{
+	return note->action == WIRE_ACTION_EXIT || note->action == WIRE_ACTION_DECIDE ||
+	       note->action == WIRE_ACTION_DESTROY;
+}
+
+const char *
+wire_action_name(unsigned action)
+{
+	static const char *const names[] = {
+		[WIRE_ACTION_START] = "start",
+		[WIRE_ACTION_STOP] = "stop",
+		[WIRE_ACTION_EXIT] = "exit",
+		[WIRE_ACTION_DECIDE] = "decide",
+		[WIRE_ACTION_DESTROY] = "destroy",
+		[WIRE_ACTION_LOST] = "lost",
+		[WIRE_ACTION_RECONCILE] = "reconcile",
+		[WIRE_ACTION_BREAKER] = "breaker",
+		[WIRE_ACTION_CONFIG_RELOAD] = "config-reload",
+		[WIRE_ACTION_LOG_OPEN] = "log-open",
+		[WIRE_ACTION_LOG_CLOSE] = "log-close",
+		[WIRE_ACTION_SUPPRESSED] = "suppressed",
+	};
+
+	return NAME_OF(names, action);
+}
+
 static const char *const state_names[] = {
 	[TCP_STATE_ESTABLISHED] = "established",
 	[TCP_STATE_SYN_SENT] = "syn-sent",
@@ -404,6 +566,24 @@ tcp_state_by_name(const char *name)
 			return s;
 	}
 	return 0;
+}
+
+uint32_t
+tcp_states_after(unsigned state)
+{
+	static const uint32_t after[] = {
+		[TCP_STATE_ESTABLISHED] = TCP_STATES_ORPHAN | BIT(TIME_WAIT),
+		[TCP_STATE_SYN_RECV] = TCP_STATES_ORPHAN | BIT(TIME_WAIT),
+		[TCP_STATE_FIN_WAIT1] =
+			BIT(FIN_WAIT1) | BIT(FIN_WAIT2) | BIT(CLOSING) | BIT(TIME_WAIT),
+		[TCP_STATE_FIN_WAIT2] = BIT(FIN_WAIT2) | BIT(TIME_WAIT),
+		[TCP_STATE_TIME_WAIT] = BIT(TIME_WAIT),
+		[TCP_STATE_CLOSE_WAIT] = BIT(LAST_ACK),
+		[TCP_STATE_LAST_ACK] = BIT(LAST_ACK),
+		[TCP_STATE_CLOSING] = BIT(CLOSING) | BIT(TIME_WAIT),
+	};
+
+	return state < sizeof(after) / sizeof(after[0]) ? after[state] : 0;
 }
 
 const char *

@@ -18,14 +18,24 @@
 #define WIRE_VERSION 1u
 
 #define WIRE_BATCH_MAX	64u  /* records in one packet */
-#define WIRE_RECORD_MAX 256u /* bytes in one record */
+#define WIRE_RECORD_MAX 256u /* bytes in one record of such a packet */
 #define WIRE_PACKET_MAX (sizeof(struct wire_header) + WIRE_BATCH_MAX * WIRE_RECORD_MAX)
+#define WIRE_NOTES_MAX	32u /* notes in one packet: they are longer */
 
 #define WIRE_COMM_LEN	  16u /* task_struct.comm with its terminating zero */
 #define WIRE_UNIT_LEN	  96u /* docker-<64 hex>.scope and cri-containerd-<64 hex>.scope fit */
 #define WIRE_BUILD_ID_LEN 16u
+#define WIRE_BOOT_ID_LEN  16u
+#define WIRE_WORD_LEN	  32u  /* a reason, a result: with its terminating zero */
+#define WIRE_RULE_LEN	  64u  /* a rule's name */
+#define WIRE_KEY_LEN	  120u /* a unit's name, or what a breaker holds in its place */
 
-enum wire_direction { WIRE_T2B, WIRE_B2R, WIRE_R2B };
+#define WIRE_ERRNO_MAX 4095u /* MAX_ERRNO, include/linux/err.h: the kernel has no higher one */
+#define WIRE_HEARTBEAT_MAX_MS \
+	5000u		   /* what the launcher orders at most: a longer silence is no promise */
+#define WIRE_TIMER_MINI 3u /* idiag_timer of every mini-socket, and of no other */
+
+enum wire_direction { WIRE_T2B, WIRE_B2R, WIRE_R2B, WIRE_B2S, WIRE_S2B };
 
 enum wire_type {
 	WIRE_T2B_HELLO = 1,
@@ -47,6 +57,12 @@ enum wire_type {
 	WIRE_R2B_SAMPLED = 67,
 	WIRE_R2B_FOUND = 68,
 	WIRE_R2B_FOUND_END = 69,
+
+	WIRE_B2S_HELLO = 96,
+	WIRE_B2S_NOTE = 97,
+
+	WIRE_S2B_HELLO = 128,
+	WIRE_S2B_REPORT = 129,
 };
 
 struct wire_header {
@@ -315,6 +331,82 @@ struct wire_found_end {
 	uint8_t pad[7];
 };
 
+/* B2S: what other sinks are told about one record of the audit log. */
+struct wire_sink_greeting {
+	uint8_t build_id[WIRE_BUILD_ID_LEN];
+	uint8_t boot_id[WIRE_BOOT_ID_LEN]; /* with the record's number its name everywhere */
+};
+
+/* event.action, and what a sink says of records that it was not given. */
+enum wire_action {
+	WIRE_ACTION_START = 1,
+	WIRE_ACTION_STOP = 2,
+	WIRE_ACTION_EXIT = 3,
+	WIRE_ACTION_DECIDE = 4,
+	WIRE_ACTION_DESTROY = 5,
+	WIRE_ACTION_LOST = 6,
+	WIRE_ACTION_RECONCILE = 7,
+	WIRE_ACTION_BREAKER = 8,
+	WIRE_ACTION_CONFIG_RELOAD = 9,
+	WIRE_ACTION_LOG_OPEN = 10,
+	WIRE_ACTION_LOG_CLOSE = 11,
+	WIRE_ACTION_SUPPRESSED = 12,
+};
+
+enum wire_outcome {
+	WIRE_OUTCOME_NONE = 0, /* the record has no event.outcome */
+	WIRE_OUTCOME_SUCCESS = 1,
+	WIRE_OUTCOME_FAILURE = 2,
+	WIRE_OUTCOME_UNKNOWN = 3,
+};
+
+enum wire_note_flags {
+	WIRE_NOTE_UID = 1u << 0,  /* uid is known */
+	WIRE_NOTE_EXIT = 1u << 1, /* exit_code is known */
+};
+
+/* All of it the broker's word. What is not known, or not the same of all that the record speaks of,
+ * is zero. Words are made of letters, digits, '_', '.' and '-'. */
+struct wire_note {
+	uint64_t sequence; /* event.sequence; 0: SUPPRESSED, which has none */
+	uint64_t ghost;
+	uint64_t batch;
+	uint64_t count; /* ghosts of a batch; records suppressed; events lost; orphans adopted */
+	uint64_t cookie;
+	uint64_t latency_ns; /* destroyed: from birth to the kernel's answer */
+	uint32_t pid;	     /* of the dead process */
+	uint32_t uid;	     /* its real uid: WIRE_NOTE_UID */
+	uint32_t exit_code;  /* as in wait(2): WIRE_NOTE_EXIT */
+	uint32_t send_queue; /* bytes */
+	int32_t error;	     /* errno, 0 or positive */
+	uint8_t action;	     /* enum wire_action */
+	uint8_t outcome;     /* enum wire_outcome */
+	uint8_t state;	     /* of the socket */
+	uint8_t flags;	     /* enum wire_note_flags */
+	uint8_t notice;	     /* destroyed: enum wire_peer_notice */
+	uint8_t pad[7];
+	struct wire_tuple tuple;     /* family 0: no socket's */
+	char comm[WIRE_COMM_LEN];    /* chosen by whoever runs the program: any bytes */
+	char unit[WIRE_KEY_LEN];     /* chosen by whoever may make control groups: any bytes */
+	char reason[WIRE_WORD_LEN];  /* event.reason */
+	char verdict[WIRE_WORD_LEN]; /* of a decision, what came of it, the mode, the breaker */
+	char class[WIRE_WORD_LEN];   /* eghostbuster.exit.class */
+	char rule[WIRE_RULE_LEN];    /* rule.name */
+};
+
+/* S2B. */
+struct wire_sink_hello {
+	uint8_t build_id[WIRE_BUILD_ID_LEN];
+};
+
+/* Counters since the sink's start. */
+struct wire_report {
+	uint64_t taken; /* notes that the kernel has acknowledged */
+	uint64_t lost;	/* notes that it refused, or that were over the sink's own limit */
+	int32_t error;	/* errno of the last refusal, 0 when the kernel took the last one */
+	uint8_t pad[4];
+};
+
 enum wire_error {
 	WIRE_OK = 0,
 	WIRE_ERR_SHORT, /* shorter than a header */
@@ -352,6 +444,13 @@ size_t wire_header_fill(
 /* Size of one record of `type` in bytes, 0 when there is no such type. */
 size_t wire_record_size(enum wire_type type);
 
+/* True for what speaks of ghosts, of which anybody can make thousands; the rest is the service's
+ * own doing. */
+bool wire_note_of_ghosts(const struct wire_note *note);
+
+/* event.action as the audit log spells it: "decide", "config-reload", ... "suppressed". */
+const char *wire_action_name(unsigned action);
+
 /* Names for messages to people. Never NULL. */
 const char *wire_type_name(unsigned type);
 const char *wire_error_text(enum wire_error error);
@@ -364,6 +463,10 @@ const char *tcp_state_name(unsigned state);
 
 /* The inverse of tcp_state_name(). Returns 0 when there is no such state. */
 unsigned tcp_state_by_name(const char *name);
+
+/* Where a socket that was last seen in `state` may have come to since, as TCP_STATE_BIT()s (RFC
+ * 9293, figure 5); 0 for a state that no orphan comes from. */
+uint32_t tcp_states_after(unsigned state);
 
 /* idiag_timer as in the audit record: "none", "retransmit", "keepalive", "mini-socket",
  * "zero-window". */
@@ -402,6 +505,13 @@ _Static_assert(sizeof(struct wire_found_end) == 32, "wire_found_end");
 _Static_assert(sizeof(struct wire_limit) == 8, "wire_limit");
 _Static_assert(sizeof(struct wire_reaper_hello) == 32, "wire_reaper_hello");
 _Static_assert(sizeof(struct wire_result_record) == 48, "wire_result_record");
+_Static_assert(sizeof(struct wire_sink_greeting) == 32, "wire_sink_greeting");
+_Static_assert(sizeof(struct wire_note) == 424, "wire_note");
+_Static_assert(sizeof(struct wire_sink_hello) == 16, "wire_sink_hello");
+_Static_assert(sizeof(struct wire_report) == 24, "wire_report");
+_Static_assert(WIRE_NOTES_MAX * sizeof(struct wire_note) <= WIRE_BATCH_MAX * WIRE_RECORD_MAX,
+	"a packet of notes");
+_Static_assert(offsetof(struct wire_note, tuple) == 80, "wire_note.tuple");
 _Static_assert(offsetof(struct wire_orphan, cookie) == 192, "wire_orphan.cookie");
 _Static_assert(offsetof(struct wire_destroy, tuple) == 16, "wire_destroy.tuple");
 

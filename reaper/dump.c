@@ -15,8 +15,8 @@
 #define MISHAPS_MAX 64
 
 struct dump {
-	uint32_t seq; /* 0, which no question has, throws everything away */
-	void (*take)(void *arg, const struct diag_row *row);
+	uint32_t seq;
+	void (*take)(void *arg, const struct diag_row *row); /* NULL throws everything away */
 	void *arg;
 	bool done;
 	unsigned mishaps;
@@ -40,7 +40,7 @@ status_read(const struct nlmsghdr *msg)
 	if (mnl_nlmsg_get_payload_len(msg) < sizeof(status))
 		return EBADMSG;
 	memcpy(&status, mnl_nlmsg_get_payload(msg), sizeof(status));
-	return status <= 0 && status > INT16_MIN ? -status : EBADMSG;
+	return netlink_errno(status);
 }
 
 static void
@@ -70,7 +70,7 @@ end_take(struct dump *d, const struct nlmsghdr *msg)
 static void
 message_take(struct dump *d, const struct nlmsghdr *msg)
 {
-	if (msg->nlmsg_seq != d->seq || d->done)
+	if (d->take == NULL || msg->nlmsg_seq != d->seq || d->done)
 		return;
 	if ((msg->nlmsg_flags & NLM_F_DUMP_INTR) != 0)
 		d->end.complete = false;
@@ -148,12 +148,10 @@ collect(int fd, struct dump *d)
 static int
 question_send(int fd, void *request, size_t len)
 {
-	struct iovec iov = { request, len };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
 	ssize_t n;
 
 	do
-		n = sendmsg(fd, &msg, 0);
+		n = send(fd, request, len, 0); /* connected to the kernel: no address */
 	while (n < 0 && errno == EINTR);
 	return n < 0 ? errno : 0;
 }

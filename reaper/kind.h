@@ -19,6 +19,7 @@ enum verdict {
 	VERDICT_LOOK,	     /* nothing against it so far: take the second look */
 	VERDICT_ACT,	     /* a ghost, seen just now: release it */
 	VERDICT_RETRY,	     /* may be in the middle of becoming one: look again soon */
+	VERDICT_BUSY,	     /* the kernel had no room for question or answer: ask again soon */
 	VERDICT_LIVE,	     /* somebody can reach it: never */
 	VERDICT_GONE,	     /* found once, and nothing to release any more */
 	VERDICT_MOVED,	     /* a ghost still, but not where the broker wants it released */
@@ -45,6 +46,7 @@ struct ticket {
 	struct wire_result_record result;
 	enum verdict verdict;
 	bool found; /* a look of this ticket has found the resource */
+	bool acted; /* the kernel was told to release it, and its answer was lost */
 	mono_ns due;
 	uint64_t order; /* among those due at the same time */
 	mono_ns first_look;

@@ -18,7 +18,6 @@ struct loop {
 	bool asked;   /* a FOUND_END is owed: nothing is read before */
 	uint64_t nonce;
 	uint64_t round;
-	size_t fresh; /* records read since the last work */
 };
 
 static void
@@ -79,7 +78,6 @@ do_work(struct loop *l)
 		if (results > 0)
 			say(l->channel, WIRE_R2B_RESULT, records, results);
 	}
-	l->fresh = 0;
 }
 
 /* Answered at once, behind what was asked before: a sample never shows a ghost that a request read
@@ -155,7 +153,6 @@ packet_take(struct loop *l)
 	switch (channel_recv(l->channel, &view)) {
 	case CHANNEL_MESSAGE:
 		message_take(l, &view);
-		l->fresh += view.count; /* of any type: no flood keeps a retry waiting */
 		break;
 	case CHANNEL_EOF:
 		l->eof = true;
@@ -170,8 +167,7 @@ packet_take(struct loop *l)
 static bool
 wants_more(const struct loop *l)
 {
-	return !l->eof && !l->pinged && !l->asked && l->fresh < WIRE_BATCH_MAX &&
-	       queue_room(&l->work->queue) >= WIRE_BATCH_MAX;
+	return !l->eof && !l->pinged && !l->asked && queue_room(&l->work->queue) >= WIRE_BATCH_MAX;
 }
 
 /* Until something is due: NULL for ever, 0 when it is now. */
@@ -242,7 +238,8 @@ answer_ping(struct loop *l)
 	l->pinged = false;
 }
 
-/* One turn. False when it was the last. */
+/* One turn. False when it was the last. One packet a turn, of any type: no flood keeps a retry
+ * waiting, and whoever has many requests fills his packets. */
 static bool
 turn(struct loop *l)
 {
@@ -254,11 +251,8 @@ turn(struct loop *l)
 	 * hang-up. */
 	if ((revents & (POLLHUP | POLLERR | POLLNVAL)) != 0)
 		return false;
-	if ((revents & POLLIN) != 0) {
+	if ((revents & POLLIN) != 0)
 		packet_take(l);
-		if (wants_more(l))
-			return true; /* a batch is cheaper than one by one: what else is there? */
-	}
 	do_work(l);
 	answer_reconcile(l);
 	answer_ping(l);

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include "proto/channel.h"
+#include "proto/landlock.h"
 #include "proto/log.h"
 #include "proto/privs.h"
 #include "proto/clock.h"
@@ -75,6 +76,7 @@ main(int argc, char **argv)
 	queue_init(&work.queue);
 
 	privs_prove(&net_admin_only);
+	landlock_restrict(NULL, 0);
 	filter_install(reaper_filter, REAPER_FILTER_GROUPS);
 	loop_hello(&channel, &work);
 	loop_run(&channel, &work);

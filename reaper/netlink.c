@@ -87,7 +87,7 @@ message_take(const struct nlmsghdr *msg, struct netlink_query *q, mono_ns now)
 		const struct nlmsgerr *err = mnl_nlmsg_get_payload(msg);
 		bool whole = mnl_nlmsg_get_payload_len(msg) >= sizeof(err->error);
 
-		query_answer(q, whole && err->error <= 0 ? -err->error : EBADMSG, now);
+		query_answer(q, whole ? netlink_errno(err->error) : EBADMSG, now);
 		return;
 	}
 	q->has_row = diag_parse(msg, msg->nlmsg_len, &q->row);
@@ -108,7 +108,7 @@ datagram_take(
 	for (; netlink_message_fits(msg, left); msg = mnl_nlmsg_next(msg, &left)) {
 		uint32_t i = msg->nlmsg_seq - first;
 
-		if (i >= count || queries[i].answered)
+		if (i >= count || queries[i].len == 0 || queries[i].answered)
 			continue;
 		message_take(msg, &queries[i], now);
 		taken++;
@@ -149,7 +149,7 @@ answers_read(int fd, uint32_t first, struct netlink_query *queries, size_t count
 }
 
 /* Until all is answered or nothing is left. ENOBUFS says that at least one answer was dropped: the
- * others are still queued behind it. */
+ * others are still queued behind it, as they are after any other error. */
 static void
 answers_collect(struct netlink *nl, uint32_t first, struct netlink_query *queries, size_t count,
 	size_t expected)
@@ -158,22 +158,23 @@ answers_collect(struct netlink *nl, uint32_t first, struct netlink_query *querie
 	size_t taken = 0;
 
 	for (int round = 0; taken < expected && round < ROUNDS_MAX; round++) {
-		if (answers_read(fd, first, queries, count, &taken) == 0 || errno == EINTR)
+		if (answers_read(fd, first, queries, count, &taken) == 0)
 			continue;
-		if (errno != ENOBUFS)
+		if (errno == EAGAIN)
 			break;
-		nl->overruns++;
+		if (errno == ENOBUFS)
+			nl->overruns++;
 	}
 }
 
 static ssize_t
-questions_send(const struct netlink *nl, struct iovec *iov, size_t count)
+questions_send(const struct netlink *nl, const struct iovec *iov, size_t count)
 {
-	struct msghdr msg = { .msg_iov = iov, .msg_iovlen = count };
 	ssize_t n;
 
+	/* Connected to the kernel: by a call that cannot name another receiver. */
 	do
-		n = sendmsg(mnl_socket_get_fd(nl->socket), &msg, 0);
+		n = writev(mnl_socket_get_fd(nl->socket), iov, (int)count);
 	while (n < 0 && errno == EINTR);
 	return n;
 }
@@ -188,7 +189,7 @@ questions_prepare(uint32_t first, struct netlink_query *queries, size_t count, s
 		struct netlink_query *q = &queries[i];
 		uint32_t seq = first + (uint32_t)i;
 
-		q->answered = q->has_row = false;
+		q->asked = q->answered = q->has_row = false;
 		if (q->len == 0)
 			continue;
 		memcpy(q->request + offsetof(struct nlmsghdr, nlmsg_seq), &seq, sizeof(seq));
@@ -225,6 +226,8 @@ netlink_exchange(struct netlink *nl, struct netlink_query *queries, size_t count
 		silence_record(queries, count, errno);
 		return;
 	}
+	for (size_t i = 0; i < count; i++)
+		queries[i].asked = queries[i].len != 0;
 	answers_collect(nl, first, queries, count, n);
 	silence_record(queries, count, ENOBUFS);
 }

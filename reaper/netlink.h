@@ -2,6 +2,7 @@
 #ifndef REAPER_NETLINK_H
 #define REAPER_NETLINK_H
 
+#include <errno.h>
 #include <linux/netlink.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -13,7 +14,7 @@
 struct mnl_socket;
 
 /*
- * One conversation with the kernel's sock_diag. Questions go out in one sendmsg(2); the kernel
+ * One conversation with the kernel's sock_diag. Questions go out in one writev(2); the kernel
  * answers them inside that call (netlink_rcv_skb(), 5.8 ... 7.3), so reading never has to wait, and
  * what has not been answered then never will be.
  */
@@ -34,19 +35,19 @@ struct netlink_query {
 	_Alignas(4) unsigned char request[DIAG_REQUEST_LEN];
 	size_t len; /* what diag_exact() returned; 0 is never sent and answers EINVAL */
 	int error;  /* 0, or the kernel's errno; ENOBUFS: no answer, EBADMSG: not readable */
+	bool asked; /* the kernel has had the question, whatever became of the answer */
 	bool answered;
 	bool has_row; /* `row` was answered. error 0 without it is an acknowledgement */
 	struct diag_row row;
 	mono_ns read; /* when the answer was read */
 };
 
-/* True when a whole message is at msg, with left bytes to go. libmnl's mnl_nlmsg_ok() compares as
- * int (1.0.5): a length of 2 GiB or more is below everything. */
-static inline bool
-netlink_message_fits(const struct nlmsghdr *msg, int left)
+/* The status in an NLMSG_ERROR or NLMSG_DONE as an errno: 0, or positive. EBADMSG for a number that
+ * is no error of the kernel's (they end at MAX_ERRNO, 4095), and has no negative either. */
+static inline int
+netlink_errno(int status)
 {
-	return left >= (int)sizeof(*msg) && msg->nlmsg_len >= sizeof(*msg) &&
-	       msg->nlmsg_len <= (unsigned)left;
+	return status <= 0 && status >= -4095 ? -status : EBADMSG;
 }
 
 /* Opens and connects the socket on descriptor `want`, with room for NETLINK_BATCH_MAX answers.

@@ -5,8 +5,8 @@
 #include <getopt.h>
 #include <stdlib.h>
 
+#include "proto/limit.h"
 #include "proto/log.h"
-#include "limit.h"
 
 static uint64_t
 ceiling_read(const char *text)

@@ -15,6 +15,7 @@
 #include "tcp.h"
 
 #define BUFFER_BYTES 4096 /* the kernel raises it to its minimum */
+#define TIMER_RTO    1	  /* idiag_timer, as inet_sk_diag_fill() sets it */
 #define TIMER_PROBE  4	  /* icsk_pending == ICSK_TIME_PROBE0: the peer's window is closed */
 
 struct probe {
@@ -212,7 +213,15 @@ prove_lookup(struct probe *p)
 			error == 0 ? "here it is" : strerror(error));
 }
 
-/* Writes until the peer's window is closed, as the kernel itself sees it. */
+/* The kernel probes a closed window, or sends again and again what the peer has no room for: older
+ * kernels' tcp_data_queue() drops that without closing the window (seen with 6.1). */
+static bool
+is_stuck(const struct diag_row *row)
+{
+	return row->timer == TIMER_PROBE || (row->timer == TIMER_RTO && row->retrans > 1);
+}
+
+/* Writes until the peer takes no more, as the kernel itself sees it. */
 static void
 window_close(struct probe *p)
 {
@@ -224,11 +233,11 @@ window_close(struct probe *p)
 			continue;
 		if (errno != EAGAIN)
 			fatal("self-test: filling a loopback connection: %s", strerror(errno));
-		if (look(p, &row) == 0 && row.timer == TIMER_PROBE)
+		if (look(p, &row) == 0 && is_stuck(&row))
 			return;
 		ready(p, p->client, POLLOUT, 1);
 	}
-	fatal("self-test: a loopback peer that does not read has not closed its window in %d ms",
+	fatal("self-test: a loopback peer that does not read still takes more after %d ms",
 		SELFTEST_MS);
 }
 

@@ -9,7 +9,8 @@
 #include "netlink.h"
 
 #define SHUTDOWN_BOTH 3 /* RCV_SHUTDOWN | SEND_SHUTDOWN; __tcp_close() sets it before all else */
-#define TIMER_MINI    3 /* inet_twsk_diag_fill(): TIME-WAIT, or FIN-WAIT-2 in a mini-socket */
+/* inet_twsk_diag_fill(): TIME-WAIT, or FIN-WAIT-2 in a mini-socket */
+#define TIMER_MINI WIRE_TIMER_MINI
 
 #define BIT(s) TCP_STATE_BIT(TCP_STATE_##s)
 
@@ -22,25 +23,6 @@ static bool
 state_in(unsigned state, uint32_t set)
 {
 	return state < 32 && (TCP_STATE_BIT(state) & set) != 0;
-}
-
-/* Where a socket that was last seen in `state` may have come to since (RFC 9293, figure 5). */
-static uint32_t
-states_after(unsigned state)
-{
-	static const uint32_t after[] = {
-		[TCP_STATE_ESTABLISHED] = TCP_STATES_ORPHAN | BIT(TIME_WAIT),
-		[TCP_STATE_SYN_RECV] = TCP_STATES_ORPHAN | BIT(TIME_WAIT),
-		[TCP_STATE_FIN_WAIT1] =
-			BIT(FIN_WAIT1) | BIT(FIN_WAIT2) | BIT(CLOSING) | BIT(TIME_WAIT),
-		[TCP_STATE_FIN_WAIT2] = BIT(FIN_WAIT2) | BIT(TIME_WAIT),
-		[TCP_STATE_TIME_WAIT] = BIT(TIME_WAIT),
-		[TCP_STATE_CLOSE_WAIT] = BIT(LAST_ACK),
-		[TCP_STATE_LAST_ACK] = BIT(LAST_ACK),
-		[TCP_STATE_CLOSING] = BIT(CLOSING) | BIT(TIME_WAIT),
-	};
-
-	return state < sizeof(after) / sizeof(after[0]) ? after[state] : 0;
 }
 
 /* The answer does not name its namespace: it is the netlink socket's, ours. */
@@ -143,7 +125,7 @@ tcp_verdict(const struct kind_scope *scope, const struct wire_destroy *request,
 	if (!is_orphan(row))
 		return VERDICT_LIVE;
 	if (!is_named(scope, request->cookie, &request->tuple, row) ||
-		!state_in(row->state, states_after(request->state)))
+		!state_in(row->state, tcp_states_after(request->state)))
 		return VERDICT_STALE;
 	if (row->state == TCP_STATE_TIME_WAIT && !scope->time_wait)
 		return VERDICT_GONE;
@@ -255,14 +237,32 @@ row_record(struct ticket *t, const struct diag_row *row)
 	t->result.peer_notice = (uint8_t)tcp_peer_notice(row);
 }
 
+/* The kernel's, or the socket's, want of memory: it passes. */
+static bool
+is_passing(int error)
+{
+	return error == ENOBUFS || error == ENOMEM || error == EAGAIN;
+}
+
+/* Nobody else ends an orphan between our act and the next look: the act's answer was lost, the act
+ * was not. */
+static enum verdict
+not_found(struct ticket *t)
+{
+	if (!t->acted)
+		return VERDICT_GONE;
+	t->result.error = 0;
+	return VERDICT_RELEASED;
+}
+
 static enum verdict
 look_read(const struct kind_scope *scope, struct ticket *t, const struct netlink_query *q)
 {
 	if (q->error == ENOENT && t->found)
-		return VERDICT_GONE;
+		return not_found(t);
 	t->result.error = look_error(q);
 	if (t->result.error != 0)
-		return VERDICT_FAILED;
+		return is_passing(t->result.error) ? VERDICT_BUSY : VERDICT_FAILED;
 	row_record(t, &q->row);
 	return tcp_verdict(scope, &t->request, &q->row);
 }
@@ -290,6 +290,10 @@ ack_read(struct ticket *t, const struct netlink_query *q)
 	t->result.error = q->has_row ? EBADMSG : q->error;
 	if (t->result.error == 0)
 		return VERDICT_RELEASED;
+	if (is_passing(t->result.error)) {
+		t->acted |= q->asked && !q->answered;
+		return VERDICT_BUSY;
+	}
 	if (t->result.error != ENOENT)
 		return VERDICT_FAILED;
 	/* It was there when we looked. tcp_abort() says so, too, of a socket that has become a
@@ -349,8 +353,11 @@ tcp_sample(struct netlink *nl, const struct kind_scope *scope, const struct wire
 			.cookie = samples[i].cookie,
 			.sampled_mono_ns = queries[i].read.ns,
 		};
+		/* What was not asked has no answer, whatever came in. */
 		if (samples[i].tuple.netns != scope->netns)
 			queries[i].error = EXDEV;
+		else if (!is_cookie(samples[i].cookie))
+			queries[i].error = EINVAL;
 		sampled_read(scope, &samples[i], &queries[i], &answers[i]);
 	}
 }

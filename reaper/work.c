@@ -112,6 +112,7 @@ static const struct answer {
 	int error; /* where the kernel was not the one who said no */
 } answers[] = {
 	[VERDICT_RETRY] = { WIRE_RESULT_REFUSED_LIVE, 0 },
+	[VERDICT_BUSY] = { WIRE_RESULT_FAILED, 0 },
 	[VERDICT_LIVE] = { WIRE_RESULT_REFUSED_LIVE, 0 },
 	[VERDICT_GONE] = { WIRE_RESULT_GONE, 0 },
 	[VERDICT_MOVED] = { WIRE_RESULT_REFUSED_PROGRESS, 0 },
@@ -149,7 +150,7 @@ settle(struct work *w, struct ticket *const *tickets, size_t count,
 	for (size_t i = 0; i < count; i++) {
 		struct ticket *t = tickets[i];
 
-		if (t->verdict == VERDICT_RETRY && retry(w, t))
+		if ((t->verdict == VERDICT_RETRY || t->verdict == VERDICT_BUSY) && retry(w, t))
 			continue;
 		result_finish(t);
 		records[n++] = t->result;

@@ -3,8 +3,8 @@
 #define REAPER_WORK_H
 
 #include "kind.h"
-#include "limit.h"
 #include "queue.h"
+#include "proto/limit.h"
 
 /*
  * What happens to a request, whatever its kind: validate, look, take a token, release, answer - or

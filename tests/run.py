@@ -2,20 +2,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs and counts what `make check` has: steps (lint), unit tests (cmocka), system tests (pytest).
 
-    run.py [--step NAME COMMAND]... [--build FOLDER]... [--system FOLDER]
+    run.py [--step NAME COMMAND]... [--build FOLDER]... [--strict FOLDER]... [--system FOLDER]
 
 A step counts as one test; exit status 77 skips it. Unit tests are the programs FOLDER/tests/test_*
-of every build; the system tests run against every build. They need root and are skipped without.
+of every build; the system tests run against every build, and against strict builds under
+tests/variants/watch.c, side by side. Those marked "once" run against the first only, which has the
+machine to itself then. They need root and are skipped without.
 The last line is "N passed, N failed, N skipped". Exit status 1 when anything failed or nothing ran.
 """
 
 import argparse
 import collections
+import concurrent.futures
 import os
 import pathlib
 import subprocess
 import sys
 import tempfile
+import time
 import xml.etree.ElementTree as ElementTree
 
 SKIPPED = 77
@@ -29,6 +33,10 @@ class Tally:
         self.passed += passed
         self.failed += failed
         self.skipped += skipped
+
+    def add_part(self, name, part):
+        print(f"{name}: {part}", flush=True)
+        self.add(part.passed, part.failed, part.skipped)
 
     def add_suites(self, path, details=True):
         """Adds a JUnit file, as cmocka and pytest write it. Prints failures and reasons to skip."""
@@ -57,11 +65,16 @@ def say(verdict, name, detail=""):
     print(f"{verdict:4}  {name}" + (f": {detail}" if detail else ""), flush=True)
 
 
+def seconds_since(began):
+    return f"({time.monotonic() - began:.0f} s)"
+
+
 def run_step(tally, name, command):
+    began = time.monotonic()
     status = subprocess.run(command, shell=True, check=False).returncode
     verdict = {0: "passed", SKIPPED: "skipped"}.get(status, "failed")
     tally.add(**{verdict: 1})
-    say({"passed": "ok", "skipped": "SKIP", "failed": "FAIL"}[verdict], name)
+    say({"passed": "ok", "skipped": "SKIP", "failed": "FAIL"}[verdict], f"{name} {seconds_since(began)}")
 
 
 def run_unit(tally, program, scratch):
@@ -84,24 +97,55 @@ def run_unit(tally, program, scratch):
     tally.add(mine.passed, mine.failed, mine.skipped)
 
 
-def run_system(tally, folder, build, scratch):
-    report = scratch / f"{folder}-{build}.xml".replace("/", "-")
-    command = [sys.executable, "-B", "-m", "pytest", "-q", "-p", "no:cacheprovider",
-               f"--junitxml={report}", folder]
-    print(f"system tests against {build}:", flush=True)
-    subprocess.run(command, env=dict(os.environ, EGB_BUILD=build), check=False)
-    if report.exists():
-        tally.add_suites(report, details=False)
-    else:
-        root = os.geteuid() == 0
-        tally.add(failed=root, skipped=not root)
-        say("FAIL" if root else "SKIP", "system tests", "they need root and python3-pytest")
+class Suite:
+    """The system tests of one build; strict: watched (tests/variants/watch.c), where rules of the
+    filters that no test uses are one failure."""
+
+    def __init__(self, folder, build, scratch, marks, strict=False):
+        self.build, self.strict, self.marks, self.status = build, strict, marks, None
+        self.report = scratch / f"{folder}-{build}-{marks}.xml".replace("/", "-").replace(" ", "-")
+        self.command = [*([f"{build}/tests/watch"] if strict else []), sys.executable, "-B", "-m", "pytest",
+                        "-q", "-p", "no:cacheprovider", f"--junitxml={self.report}", "-m", marks, folder]
+
+    def run(self):
+        """What it prints comes when it is over: others run beside it."""
+        began = time.monotonic()
+        done = subprocess.run(self.command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
+                              env=dict(os.environ, EGB_BUILD=self.build))
+        self.status, self.printed = done.returncode, done.stdout.decode(errors="replace")
+        self.took = seconds_since(began)
+        return self
+
+    def add_to(self, tally):
+        part, root = Tally(), os.geteuid() == 0
+        print(f"system tests against {self.build}, {self.marks}:\n{self.printed}", flush=True)
+        if self.report.exists():
+            part.add_suites(self.report, details=False)
+        else:
+            part.add(failed=root, skipped=not root)
+            say("FAIL" if root else "SKIP", "system tests", "they need root and python3-pytest")
+        if self.strict and root:
+            part.add(passed=self.status == 0, failed=self.status != 0)
+            say("ok" if self.status == 0 else "FAIL", f"every rule of the filters of {self.build} is used")
+        tally.add_part(f"system tests of {self.build}, {self.marks} {self.took}", part)
+
+
+def run_suites(tally, folder, builds, strict, scratch):
+    """A lane more than CPUs, for most of a test is waiting; then what wants the machine for itself."""
+    beside = [Suite(folder, build, scratch, "not once") for build in builds] + \
+        [Suite(folder, build, scratch, "not once", True) for build in strict]
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count() + 1) as pool:
+        for suite in pool.map(Suite.run, beside):
+            suite.add_to(tally)
+    for build in builds[:1] or strict[:1]:
+        Suite(folder, build, scratch, "once").run().add_to(tally)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--step", nargs=2, action="append", default=[], metavar=("NAME", "COMMAND"))
     parser.add_argument("--build", action="append", default=[], metavar="FOLDER")
+    parser.add_argument("--strict", action="append", default=[], metavar="FOLDER")
     parser.add_argument("--system", metavar="FOLDER")
     arguments = parser.parse_args()
     tally = Tally()
@@ -109,10 +153,12 @@ def main():
         for name, command in arguments.step:
             run_step(tally, name, command)
         for build in arguments.build:
+            part, began = Tally(), time.monotonic()
             for program in sorted(pathlib.Path(build).glob("tests/test_*")):
-                run_unit(tally, program, pathlib.Path(scratch))
-        for build in arguments.build if arguments.system else []:
-            run_system(tally, arguments.system, build, pathlib.Path(scratch))
+                run_unit(part, program, pathlib.Path(scratch))
+            tally.add_part(f"unit tests of {build} {seconds_since(began)}", part)
+        if arguments.system:
+            run_suites(tally, arguments.system, arguments.build, arguments.strict, pathlib.Path(scratch))
     print(tally, flush=True)
     return 1 if tally.failed or not tally.passed else 0
 

@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "filter.h"
 
+#include <sys/socket.h>
+
 #include "proto/channel.h"
 
 static const struct filter_rule channel_rules[] = {
-	{ SCMP_SYS(sendmsg), 1, { FILTER_EQ(0, ROLE_CHANNEL_FD) } },
-	{ SCMP_SYS(recvmsg), 1, { FILTER_EQ(0, ROLE_CHANNEL_FD) } },
+	FILTER_SEND(FILTER_EQ(0, ROLE_CHANNEL_FD), CHANNEL_SEND_FLAGS),
+	{ SCMP_SYS(recvmsg), 2, { FILTER_EQ(0, ROLE_CHANNEL_FD), FILTER_EQ(2, 0) } },
 };
 
 static const struct filter_rule wait_rules[] = {
-	{ SCMP_SYS(ppoll), 1, { FILTER_EQ(1, 2) } },
-	{ SCMP_SYS(ppoll_time64), 1, { FILTER_EQ(1, 2) } },
+	{ SCMP_SYS(ppoll), 2, { FILTER_EQ(1, 2), FILTER_EQ(3, 0) } },
 };
 
 const struct filter_group tracker_filter[] = {

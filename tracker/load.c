@@ -4,11 +4,13 @@
 #include <bpf/btf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <malloc.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "bpf/events.h"
 #include "proto/log.h"
@@ -98,6 +100,8 @@ kernel_examine(void)
 	struct btf *btf = btf__load_vmlinux_btf();
 	struct kernel kernel;
 
+	if (btf == NULL && errno != ESRCH && errno != ENOENT)
+		fatal("cannot read the kernel's type information: %s", strerror(errno));
 	if (btf == NULL)
 		fatal("this kernel offers no type information in /sys/kernel/btf/vmlinux "
 		      "(CONFIG_DEBUG_INFO_BTF)");
@@ -156,6 +160,42 @@ object_open(void)
 	fatal("cannot open the BPF object: %s", strerror(errno));
 }
 
+/* libbpf, from 1.4 on, keeps an empty memory file in the place of a map that is not to be made, and
+ * has no function that names it. No other descriptor knows seals. */
+static void
+placeholders_close(void)
+{
+	int end = (int)sysconf(_SC_OPEN_MAX);
+
+	for (int fd = STDERR_FILENO + 1; fd < end; fd++) {
+		if (fcntl(fd, F_GET_SEALS) >= 0)
+			close(fd);
+	}
+}
+
+/* What the stream needs of it, wherever it comes from. */
+static void
+side_fill(struct tracker_bpf_side *side, const struct kernel *kernel)
+{
+	struct tracker_bpf__bss *bss = side->kept.counters;
+
+	side->features = WIRE_TRACKER_EXIT;
+	if (kernel->full)
+		side->features |= WIRE_TRACKER_ORPHAN | WIRE_TRACKER_STAMP;
+	side->ring_fd = side->kept.fds[KEPT_RING];
+	side->drops = bss->drops;
+	side->told = &bss->told;
+	side->netns = netns_here();
+	/* The kernel's type information took some ten megabytes. */
+	malloc_trim(0);
+}
+
+static int
+link_fd(const struct bpf_link *link)
+{
+	return link != NULL ? bpf_link__fd(link) : -1;
+}
+
 void
 load_programs(uint32_t ring_bytes, struct tracker_bpf_side *side)
 {
@@ -173,11 +213,26 @@ load_programs(uint32_t ring_bytes, struct tracker_bpf_side *side)
 	rc = tracker_bpf__attach(skel);
 	if (rc < 0)
 		fatal("cannot attach the BPF programs: %s", strerror(-rc));
-	side->features = WIRE_TRACKER_EXIT;
-	if (kernel.full)
-		side->features |= WIRE_TRACKER_ORPHAN | WIRE_TRACKER_STAMP;
-	side->ring_fd = bpf_map__fd(skel->maps.events);
-	side->drops = skel->bss->drops;
-	/* The kernel's type information took some ten megabytes. */
-	malloc_trim(0);
+	placeholders_close();
+	side->kept.counters = skel->bss;
+	side->kept.fds[KEPT_RING] = bpf_map__fd(skel->maps.events);
+	side->kept.fds[KEPT_COUNTERS] = bpf_map__fd(skel->maps.bss);
+	side->kept.fds[KEPT_EXIT] = link_fd(
+		kernel.group_dead ? skel->links.process_exit_group_dead : skel->links.process_exit);
+	side->kept.fds[KEPT_STATE] = link_fd(skel->links.sock_state);
+	side_fill(side, &kernel);
+}
+
+bool
+load_kept(uint32_t ring_bytes, struct tracker_bpf_side *side)
+{
+	struct kernel kernel = kernel_examine();
+	struct tracker_bpf *skel = object_open();
+	size_t bss_size = bpf_map__value_size(skel->maps.bss);
+
+	tracker_bpf__destroy(skel);
+	if (!kept_take(&side->kept, ring_bytes, bss_size, kernel.full))
+		return false;
+	side_fill(side, &kernel);
+	return true;
 }

@@ -9,12 +9,15 @@
 #include <errno.h>
 #include <linux/capability.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "filter.h"
 #include "load.h"
 #include "options.h"
 #include "proto/build_id.h"
 #include "proto/channel.h"
+#include "proto/fds.h"
+#include "proto/landlock.h"
 #include "proto/log.h"
 #include "proto/privs.h"
 #include "stream.h"
@@ -33,6 +36,34 @@ hello_send(struct channel *channel, uint32_t features, uint32_t heartbeat_ms)
 		fatal("sending HELLO to the broker: %s", strerror(errno));
 }
 
+/* What the launcher says it has handed over is all there is. */
+static unsigned
+first_closed(const struct options *options)
+{
+	if (options->kept)
+		return TRACKER_FD_END;
+	return options->notify ? TRACKER_FD_KEPT : TRACKER_FD_NOTIFY;
+}
+
+/* Goes on with what was kept over a restart; else loads, and has it kept where that can be. */
+static void
+bpf_side_open(const struct options *options, struct tracker_bpf_side *bpf)
+{
+	bool going_on = options->kept && load_kept(options->ring_bytes, bpf);
+
+	if (!going_on) {
+		for (int fd = TRACKER_FD_KEPT; options->kept && fd < TRACKER_FD_END; fd++)
+			close(fd);
+		load_programs(options->ring_bytes, bpf);
+	}
+	if (!going_on && options->notify)
+		kept_offer(&bpf->kept, bpf->netns, options->ring_bytes, options->kept);
+	if (options->notify)
+		close(TRACKER_FD_NOTIFY);
+	log_debug("%s", going_on ? "going on with what an earlier run has loaded"
+				 : "the BPF programs are loaded");
+}
+
 int
 main(int argc, char **argv)
 {
@@ -48,11 +79,12 @@ main(int argc, char **argv)
 	if (!options_read(argc, argv, &options))
 		return 2;
 	log_open("tracker", options.verbose);
-	privs_harden("eghost-tracker", NOFILE_MAX, ROLE_CHANNEL_FD + 1);
-	load_programs(options.ring_bytes, &bpf);
+	privs_harden("eghost-tracker", NOFILE_MAX, first_closed(&options));
+	bpf_side_open(&options, &bpf);
 	stream_open(&stream, &channel, &bpf, options.heartbeat_ms);
 	privs_drop_to(&steady);
 	privs_prove(&steady);
+	landlock_restrict(NULL, 0);
 	filter_install(tracker_filter, tracker_filter_count);
 	hello_send(&channel, bpf.features, options.heartbeat_ms);
 	stream_run(&stream);

@@ -8,6 +8,8 @@
 struct options {
 	uint32_t heartbeat_ms;
 	uint32_t ring_bytes;
+	bool notify; /* TRACKER_FD_NOTIFY is there */
+	bool kept;   /* the descriptors from TRACKER_FD_KEPT on are */
 	bool verbose;
 };
 

@@ -31,6 +31,7 @@
 #include <unistd.h>
 
 #include "bpf/events.h"
+#include "proto/fds.h"
 #include "proto/log.h"
 #include "tracker/decode.h"
 #include "tracker/load.h"
@@ -859,7 +860,7 @@ main(void)
 	setrlimit(RLIMIT_MEMLOCK, &lim);
 	setrlimit(RLIMIT_CORE, &no_core);
 	signal(SIGPIPE, SIG_IGN);
-	ring_open(LOAD_RING_BYTES_DEFAULT);
+	ring_open(TRACKER_RING_BYTES_DEFAULT);
 	for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++) {
 		unsigned before = failed, skips = skipped;
 

@@ -14,6 +14,14 @@ from actors import Stage
 from service import RULE_PER_CLASS, Service
 
 
+# The intruder is built beside one build only.
+collect_ignore = [] if (machine.BUILD / "intruder").is_dir() else ["test_intruder.py"]
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "once: of rates and times, or of the whole machine; for one build that has it to itself")
+
+
 def pytest_collection_modifyitems(items):
     if os.geteuid() != 0:
         for item in items:
@@ -24,8 +32,16 @@ def pytest_collection_modifyitems(items):
 def own_machine():
     if os.geteuid() == 0:
         os.umask(0o022)
+        # What a shell has its background jobs ignore, those who are sent it here must not.
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         machine.become_subreaper()
         machine.own_namespaces()
+        with machine.own_cgroups():
+            yield
+    else:
+        yield
 
 
 @pytest.fixture
@@ -56,10 +72,8 @@ def victim(stage):
     return stage.actor()
 
 
-@pytest.fixture
-def prepared(folder, stage):
-    """A service that has not been started yet. Its standard error is shown when a test fails."""
-    service = Service(folder, stage)
+def ended_well(service, stage):
+    """Lends a service to a test. Its standard error is shown when that fails."""
     yield service
     status = service.close()
     if service.process is not None:
@@ -67,6 +81,12 @@ def prepared(folder, stage):
     assert status in (None, 0), f"stopping it ended with {status}"
     leftovers = adopt_leftovers(stage)
     assert not leftovers, f"the service left processes behind: {leftovers}"
+
+
+@pytest.fixture
+def prepared(folder, stage):
+    """A service that has not been started yet."""
+    yield from ended_well(Service(folder, stage), stage)
 
 
 @pytest.fixture
@@ -87,7 +107,7 @@ def adopt_leftovers(stage):
     known = {actor.pid for actor in stage.actors}
     found = []
     for pid in set(machine.children(os.getpid())) - known:
-        if not machine.wait_death(pid, timeout=1):
+        if not machine.wait_death(pid):
             found.append((pid, machine.status_of(pid)["Name"]))
             os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)

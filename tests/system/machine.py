@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the tests need from the machine: namespaces, cgroups, processes, waiting for a condition."""
 
+import contextlib
 import ctypes
 import os
 import pathlib
@@ -133,6 +134,26 @@ def mount_of(kind, option=None):
     return None
 
 
+_own_groups = []
+
+
+@contextlib.contextmanager
+def own_cgroups():
+    """Control groups that are made meanwhile are this process's: others may use the same names."""
+    yield
+    for folder in _own_groups:
+        folder.rmdir()
+    _own_groups.clear()
+
+
+def own_group(parent):
+    folder = parent / f"egb-{os.getpid()}"
+    if folder not in _own_groups:
+        folder.mkdir()
+        _own_groups.append(folder)
+    return folder
+
+
 class Cgroup:
     """A control group that exists for one test."""
 
@@ -142,15 +163,15 @@ class Cgroup:
 
     @classmethod
     def unit(cls, name):
-        return cls(mount_of("cgroup2") / name)
+        return cls(own_group(mount_of("cgroup2")) / name)
 
     @classmethod
     def limited(cls, name, limit):
         """One whose processes may use `limit` bytes of memory and no swap."""
         v1 = mount_of("cgroup", "memory")
-        parent = v1 or mount_of("cgroup2")
-        if not v1:
-            (parent / "cgroup.subtree_control").write_text("+memory")
+        parent = own_group(v1 or mount_of("cgroup2"))
+        for folder in () if v1 else (parent.parent, parent):
+            (folder / "cgroup.subtree_control").write_text("+memory")
         group = cls(parent / name)
         (group.path / ("memory.limit_in_bytes" if v1 else "memory.max")).write_text(str(limit))
         swap = group.path / ("memory.swappiness" if v1 else "memory.swap.max")

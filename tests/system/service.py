@@ -67,7 +67,7 @@ class Service:
     def log_path(self):
         return self.log_folder / "audit.jsonl"
 
-    def start(self, *args, prefix=()):
+    def start(self, *args, prefix=(), environment=None, pass_fds=()):
         """Starts it and returns at once; wait_notification() or fails() come next."""
         if not self.config.exists():
             self.configure()
@@ -79,11 +79,11 @@ class Service:
         self.notify.bind(str(notify_path))
         notify_path.chmod(0o777)
         self.audit = self.audit or audit.AuditLog(self.log_path)
-        environment = dict(os.environ, NOTIFY_SOCKET=str(notify_path))
+        environment = {**os.environ, "NOTIFY_SOCKET": str(notify_path), **(environment or {})}
         with open(self.stderr_path, "wb") as stderr:
             self.process = subprocess.Popen([*prefix, *self.command(*args)],
                                             stderr=stderr if self.stderr_to is None else self.stderr_to,
-                                            stdin=subprocess.DEVNULL, env=environment)
+                                            stdin=subprocess.DEVNULL, env=environment, pass_fds=pass_fds)
         if self.pidfd is not None:
             os.close(self.pidfd)
         self.pidfd = os.pidfd_open(self.process.pid)

@@ -111,6 +111,7 @@ def test_last_ack_gets_no_reset(service, victim, listen):
     assert poller.poll(0) == [], "neither an error nor a hang-up has come from the other end"
 
 
+@pytest.mark.once
 def test_kernel_memory_returns(service, victim):
     before = machine.sockstat()
     connections = [sockets.connect(victim, sockets.Listener(), sndbuf=4 << 20) for _ in range(8)]

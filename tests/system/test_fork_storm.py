@@ -19,6 +19,8 @@ from service import RULE_PER_CLASS
 
 SECONDS = int(os.environ.get("EGB_STORM_SECONDS", "4"))
 DESTROYED = {"crash", "kill"}
+# Decision and result of one ghost that has records of its own; names are short here, addresses IPv4.
+BYTES_PER_GHOST = 1300
 
 Life = collections.namedtuple("Life", "pid death number cookies")
 
@@ -87,10 +89,13 @@ class Checker:
         self.entity_of, self.life_of = {}, {}  # each life has one, and each is one life's
         self.exits, self.decided, self.asked = {}, {}, {}
         self.netns, self.strangers = os.stat("/proc/self/ns/net").st_ino, set()
-        self.results, self.odd = collections.Counter(), []
+        self.results, self.odd, self.bytes = collections.Counter(), [], 0
         self.lost = 0
 
-    def take(self, record):
+    def take(self, line):
+        record = audit.parse(line)
+        if record.get("eghostbuster.verdict") == "destroy" or record["event.action"] == "destroy":
+            self.bytes += len(line)
         getattr(self, "take_" + record["event.action"].replace("-", "_"), lambda _: None)(record)
 
     def take_lost(self, _):
@@ -167,8 +172,10 @@ class Checker:
         return len(missing), len(unknown)
 
 
+@pytest.mark.once
 def test_fork_storm(prepared, stage, seed):
-    prepared.configure(RULE_PER_CLASS)
+    # Every record is looked at: none may stand for many.
+    prepared.configure(RULE_PER_CLASS, "mode = enforce\nrecord_budget = 1000000/s")
     others = {hex(row.cookie) for row in sockets.table() if row.inode == 0}
     service = prepared.run()
     bystanders = [sockets.connect(stage.actor(), sockets.Listener()) for _ in range(4)]
@@ -178,12 +185,14 @@ def test_fork_storm(prepared, stage, seed):
         checker = Checker(lives, others)
         with open(service.log_path, "rb") as log:
             for line in log:
-                checker.take(audit.parse(line))
+                checker.take(line)
         missing, unknown = checker.finish()
     for connection in bystanders:
         connection.exchange()
+    assert checker.bytes <= BYTES_PER_GHOST * len(checker.asked)
     pids = collections.Counter(life.pid for life in lives if life.cookies)
-    assert max(pids.values()) > 10 * SECONDS, "few pids were used again"
+    # Of 32 or so that are used over and over; how many lives there were is the machine's business.
+    assert max(pids.values()) > max(5, len(lives) / 200), "few pids were used again"
     print(f"{len(lives)} lives with {len(checker.by_cookie)} connections, {len(pids)} pids, "
           f"{max(pids.values())} lives of one of them; {dict(checker.results)}; "
           f"{checker.lost} lost records, {missing} ghosts without a record, {unknown} unknown")

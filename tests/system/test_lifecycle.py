@@ -19,7 +19,7 @@ GONE_WITHIN = 1.0
 
 def test_start_and_stop(service, victim):
     records = service.audit.records
-    assert records[0]["event.action"] in ("log-open", "start")
+    assert [r["event.action"] for r in records[:2]] == ["log-open", "start"]
     assert service.control.is_socket()
     connection = sockets.connect(victim, sockets.Listener())
     connection.fill()
@@ -27,7 +27,7 @@ def test_start_and_stop(service, victim):
     service.destroyed(connection)
     assert service.stop() == 0
     last = service.audit.read()[-1]
-    assert last["event.action"] in ("stop", "log-close")
+    assert last["event.action"] == "log-close"
     assert len(service.audit.all(event__action="stop")) == 1
     assert [r["event.sequence"] for r in records] == \
         list(range(records[0]["event.sequence"], last["event.sequence"] + 1))
@@ -43,7 +43,7 @@ def test_stop_drains(service, victim):
     assert service.stop() == 0
     for connection in connections:
         service.destroyed(connection)
-    assert service.audit.records[-1]["event.action"] in ("stop", "log-close")
+    assert [r["event.action"] for r in service.audit.records[-2:]] == ["stop", "log-close"]
 
 
 def test_stop_hears_the_tracker_out(service, victim):
@@ -68,8 +68,12 @@ def test_sigint_stops_as_well(service):
 
 
 @pytest.mark.parametrize("role", ["tracker", "broker", "reaper"])
-def test_a_killed_role_ends_all(service, role):
+def test_a_killed_role_ends_all(prepared, role):
+    """The sink, too, whose own end would end nothing."""
+    prepared.configure(daemon="linux_audit = yes")
+    service = prepared.run()
     pids = service.roles()
+    assert set(pids) == {"tracker", "broker", "reaper", "sink"}
     pidfds = {name: os.pidfd_open(pid) for name, pid in pids.items()}
     try:
         signal.pidfd_send_signal(pidfds[role], signal.SIGKILL)
@@ -310,6 +314,18 @@ def test_check_config_prints_what_parses_back(prepared):
     assert (again.returncode, again.stdout) == (0, first.stdout)
     for name in ("killed", "stopped", "finished", "adopted"):
         assert f"[rule {name}]" in first.stdout
+
+
+def test_control_group(prepared):
+    """A name that is no group's is found by --check-config, as a start would."""
+    for group, good in (("daemon", True), ("4242", True), ("no-such-group", False)):
+        prepared.configure(daemon=f"control_group = {group}")
+        ended = run_launcher(prepared, "--check-config")
+        assert ended.returncode == (0 if good else 1), ended.stderr
+        assert (f"control_group = {group}\n" in (ended.stdout if good else ended.stderr)) == good
+    assert ended.stdout == "" and "no-such-group: there is no such group" in ended.stderr
+    status, lines = prepared.start().fails()
+    assert (status, lines) == (1, ended.stderr.splitlines())
 
 
 def test_check_config_of_a_broken_file(prepared):

@@ -2,10 +2,13 @@
 """An event ring far too small for the storm: what is dropped is counted, and no ghost is lost by it."""
 
 import collections
+import os
 import resource
+import signal
 
 import pytest
 
+import audit
 import machine
 import sockets
 from machine import eventually, status_of
@@ -14,6 +17,7 @@ from service import LIBEXEC
 NOFILE = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 SERVERS = 4
 MANY = min(20000, NOFILE - 100) // SERVERS * SERVERS  # an actor's other descriptors are few
+BYTES_PER_GHOST = 1000  # of the log: 100 MB for 100,000
 BYTES = 8000  # more than a peer with the smallest buffer takes
 MEMORY_MAX_KB = 64 << 10
 STORM_TIMEOUT = 60.0
@@ -82,7 +86,7 @@ def ghosts(ports):
 def outcomes(records):
     """cookie -> (class, result), of the last request."""
     decided, found = {}, {}
-    for record in records:
+    for record in audit.unbatched(records):
         number = record.get("eghostbuster.ghost")
         if record["event.action"] == "decide":
             decided[number] = record
@@ -101,6 +105,7 @@ def sanitized():
     return b"__asan_init" in (LIBEXEC / "broker").read_bytes()
 
 
+@pytest.mark.once
 def test_storm_through_a_small_ring(small_ring, living, victim, ports, capsys):
     cookies = {row.cookie for row in sockets.table() if row.dport in ports}
     assert len(cookies) == MANY
@@ -109,6 +114,7 @@ def test_storm_through_a_small_ring(small_ring, living, victim, ports, capsys):
     memory = memory_kb(small_ring)
     assert small_ring.stop() == 0
     found = outcomes(small_ring.audit.all())
+    assert small_ring.log_path.stat().st_size <= BYTES_PER_GHOST * MANY
     classes = collections.Counter(found[cookie] for cookie in cookies)
     lost = small_ring.audit.all(event__action="lost")
     with capsys.disabled():
@@ -124,3 +130,38 @@ def test_storm_through_a_small_ring(small_ring, living, victim, ports, capsys):
     assert stop["eghostbuster.count.destroyed"] == MANY
     assert stop["eghostbuster.lost.orphans"] == lost[-1]["eghostbuster.lost.orphans"]
     assert sanitized() or max(memory.values()) < MEMORY_MAX_KB
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("whose", ["uid", "cgroup"])
+def test_nobody_crowds_others_out_of_the_ring(prepared, living, stage, cgroup, whose):
+    """While nothing is read, somebody leaves more than the ring holds. Whoever dies then, of another
+    uid, or of the same and in another control group, is still heard of."""
+    prepared.configure(RULES)
+    service = prepared.run("--ring-bytes", "65536")
+    flooder, victim = stage.actor(), stage.actor()
+    for number, actor in enumerate((flooder, victim)):
+        cgroup(machine.Cgroup.unit, f"egb-ring-{number}.service").add(actor.pid)
+    flood = sockets.crowd(flooder, 400, BYTES)
+    listener = sockets.Listener()
+    few = [sockets.connect(victim, listener) for _ in range(5)]
+    for connection in few:
+        connection.fill()
+    if whose == "uid":
+        flooder.uid(machine.NOBODY)
+    tracker = service.roles()["tracker"]
+    os.kill(tracker, signal.SIGSTOP)
+    flooder.kill()
+    victim.kill()
+    os.kill(tracker, signal.SIGCONT)
+    for connection in few:
+        decision, _ = service.destroyed(connection)
+        assert decision["eghostbuster.exit.class"] == "kill"
+    cookies = {connection.cookie for connection in flood}
+    eventually(lambda: not cookies & {row.cookie for row in sockets.orphans()}, "all released")
+    assert service.audit.all(event__action="lost")[-1]["eghostbuster.lost.orphans"] > 100
+    assert service.stop() == 0
+    found = outcomes(service.audit.all())
+    kinds = collections.Counter(found[cookie] for cookie in cookies)
+    assert 150 < kinds["kill", "destroyed"] < 292 - 5  # so many records fit
+    assert sum(kinds.values()) == len(flood)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the running processes may do and hold, read from the system, not from the sources."""
 
+import errno
 import os
 import pathlib
 import re
@@ -11,12 +12,13 @@ import pytest
 from machine import BUILD, status_of
 from service import CTL, LAUNCHER, LIBEXEC
 
-CAP_NET_ADMIN, CAP_BPF = 1 << 12, 1 << 39
+CAP_NET_ADMIN, CAP_AUDIT_WRITE, CAP_BPF = 1 << 12, 1 << 29, 1 << 39
 # role -> CapPrm = CapEff, CapBnd, CapAmb
 CAPABILITIES = {
     "tracker": (CAP_BPF, CAP_BPF, 0),
     "broker": (0, 0, 0),
     "reaper": (CAP_NET_ADMIN, CAP_NET_ADMIN, CAP_NET_ADMIN),
+    "sink": (CAP_AUDIT_WRITE, CAP_AUDIT_WRITE, CAP_AUDIT_WRITE),
 }
 ROLES = list(CAPABILITIES)
 
@@ -27,10 +29,13 @@ DESCRIPTORS = {
     "broker": rf"{COMMON}|socket:\[\d+\]|anon_inode:\[eventfd\]|pipe:\[\d+\]|{{folder}}(/log)?"
               rf"|{{folder}}/(log/audit.jsonl|eghostbuster.conf|control.sock.lock)",
     "reaper": rf"{COMMON}|socket:\[\d+\]",
+    "sink": rf"{COMMON}|socket:\[\d+\]",
 }
+DESCRIPTORS_MAX = {"tracker": 32, "broker": 32, "reaper": 9, "sink": 6}
 SOCKETS = {  # families, as in /proc/PID/net or by ss: how many of each
     "tracker": {"unix": 1},
     "reaper": {"unix": 1, "netlink": 2},
+    "sink": {"unix": 1, "netlink": 1},
 }
 
 LIBC = {"libc.so.6", "ld-linux-x86-64.so.2", "ld-linux-aarch64.so.1"}
@@ -41,9 +46,19 @@ LIBRARIES = {
     LIBEXEC / "broker": HARDENING | {"libevent_core-2.1.so.7", "libinih.so.1",
                                       "libnettle.so.8"},
     LIBEXEC / "reaper": HARDENING | {"libmnl.so.0"},
-    CTL: LIBC | {"libmnl.so.0", "libinih.so.1", "libjansson.so.4"},
+    LIBEXEC / "sink": HARDENING,
+    CTL: LIBC | {"libmnl.so.0", "libinih.so.1", "libjansson.so.4",
+                 "libnettle.so.8", "libz.so.1"},
 }
+
 SANITIZERS = {"libasan.so.8", "libubsan.so.1", "libm.so.6", "libgcc_s.so.1", "libresolv.so.2"}
+
+
+@pytest.fixture
+def service(prepared):
+    """The service with all the roles there can be."""
+    prepared.configure(daemon="linux_audit = yes")
+    return prepared.run()
 
 
 def sanitized(program):
@@ -54,6 +69,13 @@ def needed(program):
     text = subprocess.run(["readelf", "-d", program], check=True, capture_output=True,
                           text=True).stdout
     return set(re.findall(r"\(NEEDED\)\s+Shared library: \[(.*?)\]", text))
+
+
+def soname(library):
+    text = subprocess.run(["readelf", "-d", library], check=True, capture_output=True,
+                          text=True).stdout
+    found = re.search(r"\(SONAME\)\s+Library soname: \[(.*?)\]", text)
+    return found and found[1]
 
 
 @pytest.mark.parametrize("program", LIBRARIES, ids=lambda program: program.name)
@@ -73,6 +95,50 @@ def test_programs_are_hardened(program):
     assert re.search(r"GNU_STACK.*\n.*\bRW\s", text), "no executable stack"
 
 
+def test_programs_resist(program_code):
+    """What the compiler was told shows in the code."""
+    program, code = program_code
+    main = re.search(r"<main>:\n.*\t(\w+) *\n", code)
+    assert main and main[1] == "endbr64", "control-flow protection"
+    if not sanitized(program):
+        frames = re.findall(r"sub +\$0x(\w+),%rsp.*\n.*\t(.*?) *\n", code)
+        large = [(int(size, 16), after) for size, after in frames if int(size, 16) >= 0x1000]
+        assert frames and not [f for f in large if not re.match(PAGE_TOUCHED, f[1]) or
+                               f[0] != 0x1000], "a stack frame can jump over the guard page"
+        assert large or program.name != "broker", "it has buffers of some pages"
+
+
+PAGE_TOUCHED = r"(or|mov)q +\$0x0,\(%rsp\)"
+
+
+@pytest.fixture(params=[LIBEXEC / role for role in ROLES], ids=ROLES)
+def program_code(request):
+    if os.uname().machine != "x86_64":
+        pytest.skip("reads x86-64 code")
+    return request.param, subprocess.run(["objdump", "-d", "--no-show-raw-insn", request.param],
+                                         check=True, capture_output=True, text=True).stdout
+
+
+# What would bring code or somebody else's answers in after the start.
+LATE = re.compile(r"dl(open|mopen|sym|vsym)|get(pw|gr)(nam|uid|gid|ent)\w*|"
+                  r"get(host|serv|proto|net)by\w*|get(addr|name)info|"
+                  r"initgroups|system|popen|exec\w*|posix_spawnp?|fork|localtime\w*|setlocale")
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_nothing_is_loaded_late(role):
+    text = subprocess.run(["readelf", "-W", "--dyn-syms", LIBEXEC / role], check=True,
+                          capture_output=True, text=True).stdout
+    imported = set(re.findall(r" UND (\w+)", text))
+    assert "prctl" in imported
+    assert not {name for name in imported if LATE.fullmatch(name)}
+
+
+def test_no_test_code_in_what_is_shipped():
+    for program in LIBRARIES:
+        assert b"intruder" not in program.read_bytes(), program
+
+
 def test_every_role_has_a_uid_of_its_own_and_none_is_root(service):
     uids = set()
     for pid in service.roles().values():
@@ -83,7 +149,7 @@ def test_every_role_has_a_uid_of_its_own_and_none_is_root(service):
         assert status["Groups"] == ""
         uids.add(real)
     assert set(service.roles()) == set(ROLES)
-    assert len(uids) == 3
+    assert len(uids) == len(ROLES)
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -109,12 +175,79 @@ def test_locked_down(service, role):
     limits = pathlib.Path(f"/proc/{pid}/limits").read_text()
     assert re.search(r"Max core file size\s+0\s+0", limits)
     assert re.search(r"Max processes\s+0\s+0", limits)
+    assert re.search(rf"Max open files\s+{DESCRIPTORS_MAX[role]}\s+{DESCRIPTORS_MAX[role]}", limits)
 
 
 @pytest.mark.parametrize("role", ROLES)
 def test_no_memory_is_writable_and_executable(service, role):
     maps = pathlib.Path(f"/proc/{service.roles()[role]}/maps").read_text()
     assert maps and not [line for line in maps.splitlines() if re.match(r"\S+ .wx", line)]
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_what_can_be_executed_is_what_was_linked(service, role):
+    """After the start: the program and the libraries it needs, directly or through one another."""
+    maps = pathlib.Path(f"/proc/{service.roles()[role]}/maps").read_text()
+    executable = {line.split(maxsplit=5)[5] for line in maps.splitlines()
+                  if re.match(r"\S+ ..x", line)} - {"[vdso]", "[vsyscall]"}
+    libraries = {soname(path) or role: path for path in executable}
+    assert libraries[role] == str(LIBEXEC / role)
+    wanted, todo = {role}, [role]
+    while todo:
+        fresh = needed(libraries[todo.pop()]) - wanted
+        wanted |= fresh
+        todo += fresh
+    assert set(libraries) == wanted
+
+
+PTRACE_SEIZE = """
+import ctypes, os, sys
+uid, pid = int(sys.argv[1]), int(sys.argv[2])
+libc = ctypes.CDLL(None, use_errno=True)
+os.setgroups([])
+os.setresgid(uid, uid, uid)
+os.setresuid(uid, uid, uid)
+result = libc.ptrace(0x4206, pid, None, None)
+print(ctypes.get_errno() if result else "seized", flush=True)
+"""
+
+
+def seize(uid, pid):
+    """What a process of that uid is told when it tries to trace pid."""
+    return subprocess.run(["/usr/bin/python3", "-c", PTRACE_SEIZE, str(uid), str(pid)], check=True,
+                          capture_output=True, text=True, timeout=20).stdout.strip()
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_not_traceable_by_its_own_uid(service, role):
+    pid = service.roles()[role]
+    uid = int(status_of(pid)["Uid"].split()[0])
+    with subprocess.Popen(["setpriv", "--reuid", str(uid), "--regid", str(uid), "--clear-groups",
+                           "cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as ordinary:
+        ordinary.stdin.write(b"\n")
+        ordinary.stdin.flush()
+        ordinary.stdout.readline()  # it is cat(1) by now
+        assert seize(uid, ordinary.pid) == "seized", "another of its processes can be traced"
+        ordinary.stdin.close()
+    assert seize(uid, pid) == str(errno.EPERM)
+
+
+def test_no_descriptor_is_inherited(prepared):
+    """Whoever starts the service may have left files open in it, at any number."""
+    numbers = [3, 7, 12, 16, 31, 50, 64, 200, 1000]
+    secret = os.memfd_create("inherited")
+    for number in numbers:
+        os.dup2(secret, number + 1100, inheritable=True)
+    moves = "".join(f" {number}<&{number + 1100} {number + 1100}<&-" for number in numbers)
+    try:
+        prepared.start(prefix=["bash", "-c", f'exec{moves} "$0" "$@"'],
+                       pass_fds=[number + 1100 for number in numbers])
+        prepared.wait_notification(b"READY=1")
+    finally:
+        for number in numbers:
+            os.close(number + 1100)
+    for role, pid in prepared.roles().items():
+        assert not [fd for fd, target in descriptors(pid).items() if "inherited" in target], role
 
 
 def descriptors(pid):

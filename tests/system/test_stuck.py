@@ -104,7 +104,8 @@ def count(service, name):
     return json.loads(ended.stdout)["since_start"][name]
 
 
-@pytest.mark.parametrize("require", ["require = stuck", ""], ids=["stuck", "default"])
+@pytest.mark.parametrize("require", ["require = stuck", pytest.param("", marks=pytest.mark.once)],
+                         ids=["stuck", "default"])
 def test_slow_reader_and_the_same_that_stops(prepared, actor, require):
     """Each victim leaves two ghosts. Both are read slowly, longer than the grace; then one reader
     stops for good."""

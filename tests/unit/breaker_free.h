@@ -12,9 +12,14 @@ breaker_free(struct breaker *b)
 {
 	struct breaker_unit *unit;
 
-	while ((unit = TAILQ_FIRST(&b->units)) != NULL) {
-		TAILQ_REMOVE(&b->units, unit, queue);
-		free(unit);
+	HASH_CLEAR(hh, b->by_key);
+	for (unsigned i = 0; i < 2; i++) {
+		struct breaker_units *queue = i == 0 ? &b->units : &b->opened;
+
+		while ((unit = TAILQ_FIRST(queue)) != NULL) {
+			TAILQ_REMOVE(queue, unit, queue);
+			free(unit);
+		}
 	}
 	b->count = b->open = 0;
 }

@@ -3,7 +3,7 @@
 #define TESTS_UNIT_ENGINE_STAGE_H
 
 /* The broker's engine on a stage: the test plays tracker, reaper and clock. The log is a file in
- * memory, read as it grows. For one test program each: it has sendmsg() in it. */
+ * memory, read as it grows. For one test program each: it has send() in it. */
 
 #include "tests/unit/unit.h"
 
@@ -13,11 +13,12 @@
 
 #include "broker/engine.h"
 #include "tests/unit/breaker_free.h"
+#include "tests/unit/budget_free.h"
 #include "tests/unit/ghosts_free.h"
 
 #define NETNS	   4026531840u
 #define START	   (1000 * NS_PER_S)
-#define GHOSTS_TOP 200000u /* numbers of ghosts that a test may come to */
+#define GHOSTS_TOP 300000u /* numbers of ghosts that a test may come to */
 
 static struct engine engine;
 static struct policy policy;
@@ -37,9 +38,21 @@ static struct {
 	unsigned proved[GHOSTS_TOP];  /* ... and with two samples */
 	unsigned left[GHOSTS_TOP];    /* ... with another verdict */
 	unsigned results[GHOSTS_TOP]; /* destroy records */
-	unsigned observed;
-	char last[RECORD_MAX]; /* line */
+	uint64_t observed;
+	unsigned batches;	     /* decide records of batches with verdict destroy */
+	uint64_t batched;	     /* ghosts in them */
+	unsigned lefts;		     /* decide records of batches with another verdict */
+	uint64_t left_batched;	     /* ghosts they count */
+	uint64_t turned_away;	     /* by the rate limit, as destroy records of batches say */
+	uint64_t withdrawn;	     /* from batches */
+	char last[RECORD_BATCH_MAX]; /* line */
 } seen;
+
+/* The ghosts of each batch that have no result yet. */
+static struct {
+	uint64_t *ghosts;
+	size_t count;
+} batch_members[GHOSTS_TOP];
 
 static inline uint64_t
 number_behind(const char *line, const char *name)
@@ -65,6 +78,132 @@ ghost_line_count(const char *line, bool decide)
 	assert_true(destroy || !proof); /* what is proved is destroyed */
 }
 
+/* Calls take(arg, N) for each number in an array of strings "N" and "N-M". Returns how many. */
+static inline size_t
+numbers_read(const char *line, const char *name, void (*take)(uint64_t, uint64_t), uint64_t arg)
+{
+	const char *p = strstr(line, name);
+	size_t n = 0;
+	char *end;
+
+	assert_non_null(p);
+	for (p += strlen(name); *p == '"'; p = end + 1 + (end[1] == ',')) {
+		uint64_t first = strtoull(p + 1, &end, 10), last = first;
+
+		if (*end == '-')
+			last = strtoull(end + 1, &end, 10);
+		assert_int_equal(*end, '"');
+		for (; first <= last; first++, n++)
+			take(arg, first);
+	}
+	assert_int_equal(*p, ']');
+	return n;
+}
+
+static inline void
+member_take(uint64_t batch, uint64_t ghost)
+{
+	assert_true(batch < GHOSTS_TOP && ghost < GHOSTS_TOP);
+	seen.decided[ghost]++;
+	seen.batched++;
+	batch_members[batch].ghosts[batch_members[batch].count++] = ghost;
+}
+
+static inline void
+proved_take(uint64_t batch, uint64_t ghost)
+{
+	seen.proved[ghost]++;
+	member_take(batch, ghost);
+}
+
+/* It is said to have this result: it was in the batch, and had none. */
+static inline void
+member_done(uint64_t batch, uint64_t ghost)
+{
+	for (size_t i = 0; i < batch_members[batch].count; i++) {
+		if (batch_members[batch].ghosts[i] != ghost)
+			continue;
+		batch_members[batch].ghosts[i] =
+			batch_members[batch].ghosts[--batch_members[batch].count];
+		return;
+	}
+	fail_msg("ghost %llu has a result in batch %llu, which it is not in",
+		(unsigned long long)ghost, (unsigned long long)batch);
+}
+
+static inline void
+result_take(uint64_t batch, uint64_t ghost)
+{
+	seen.results[ghost]++;
+	member_done(batch, ghost);
+}
+
+static inline void
+withdrawn_take(uint64_t batch, uint64_t ghost)
+{
+	seen.withdrawn++;
+	member_done(batch, ghost);
+}
+
+static inline size_t
+cookies_count(const char *line)
+{
+	const char *p = strstr(line, "\"eghostbuster.batch.cookies\":[");
+	size_t n = 0;
+
+	assert_non_null(p);
+	for (; *p != ']'; p++)
+		n += *p == 'x';
+	return n;
+}
+
+static inline void
+batch_decide_count(const char *line)
+{
+	uint64_t id = number_behind(line, "\"eghostbuster.batch.id\":");
+	uint64_t count = number_behind(line, "\"eghostbuster.batch.ghosts_count\":");
+	bool stuck = strstr(line, "\"stuck\":true") != NULL;
+
+	if (strstr(line, "\"eghostbuster.verdict\":\"destroy\"") == NULL) {
+		seen.lefts++;
+		seen.left_batched += count;
+		return;
+	}
+	assert_true(id < GHOSTS_TOP && count <= RECORD_GHOSTS_MAX);
+	assert_null(batch_members[id].ghosts); /* a number is given once */
+	batch_members[id].ghosts = calloc(count, sizeof(uint64_t));
+	seen.batches++;
+	assert_int_equal(numbers_read(line, "\"eghostbuster.batch.ghosts\":[",
+				 stuck ? proved_take : member_take, id),
+		count);
+	assert_int_equal(cookies_count(line), count);
+}
+
+static inline void
+batch_result_count(const char *line)
+{
+	uint64_t id = number_behind(line, "\"eghostbuster.batch.id\":"), destroyed = 0;
+	uint64_t left = number_behind(line, "\"eghostbuster.batch.left\":");
+	const char *p = line;
+
+	assert_true(id < GHOSTS_TOP && batch_members[id].ghosts != NULL);
+	seen.turned_away += number_behind(line, "\"eghostbuster.batch.turned_away\":");
+	while ((p = strstr(p, "{\"result\":\"")) != NULL) {
+		p += strlen("{\"result\":\"");
+		seen.observed +=
+			strncmp(p, "observed", 8) == 0 ? number_behind(p, "\"count\":") : 0;
+		if (strncmp(p, "destroyed", 9) == 0)
+			destroyed = number_behind(p, "\"count\":");
+		else
+			numbers_read(p, "\"ghosts\":[",
+				strncmp(p, "withdrawn", 9) == 0 ? withdrawn_take : result_take, id);
+	}
+	/* Which ones were destroyed is what remains when there are no others. */
+	assert_true(batch_members[id].count >= destroyed + left);
+	while (left == 0 && batch_members[id].count > 0)
+		result_take(id, batch_members[id].ghosts[0]);
+}
+
 static inline void
 line_count(const char *line)
 {
@@ -73,7 +212,9 @@ line_count(const char *line)
 	assert_int_equal(number_behind(line, "\"event.sequence\":"), ++seen.sequence);
 	assert_memory_equal(line, "{\"@timestamp\":\"2", 16);
 	assert_int_equal(line[strlen(line) - 1], '}');
-	if (decide || strstr(line, "\"event.action\":\"destroy\"") != NULL)
+	if (strstr(line, "\"eghostbuster.batch.id\":") != NULL)
+		(decide ? batch_decide_count : batch_result_count)(line);
+	else if (decide || strstr(line, "\"event.action\":\"destroy\"") != NULL)
 		ghost_line_count(line, decide);
 	seen.exits += strstr(line, "\"event.action\":\"exit\"") != NULL;
 	seen.lost += strstr(line, "\"event.action\":\"lost\"") != NULL;
@@ -87,7 +228,7 @@ line_count(const char *line)
 static inline void
 log_read(void)
 {
-	static char text[1 << 16];
+	static char text[1 << 19];
 	char *line, *eol;
 	ssize_t n;
 
@@ -131,17 +272,17 @@ request_check(const struct wire_destroy *request)
 
 /* In place of the C library's: whatever leaves for the reaper must be in the file by now (I3). */
 ssize_t
-sendmsg(int fd, const struct msghdr *msg, int flags)
+send(int fd, const void *packet, size_t len, int flags)
 {
-	const struct wire_header *header = msg->msg_iov[0].iov_base;
-	const struct wire_destroy *requests = msg->msg_iov[1].iov_base;
-	ssize_t n = syscall(SYS_sendmsg, fd, msg, flags);
+	const struct wire_header *header = packet;
+	const struct wire_destroy *requests = (const void *)(header + 1);
+	ssize_t n = syscall(SYS_sendto, fd, packet, len, flags, NULL, 0);
 
 	if (n < 0 || header->type != WIRE_B2R_DESTROY)
 		return n;
 	packets++;
 	log_read();
-	for (size_t i = 0; i < msg->msg_iov[1].iov_len / sizeof(requests[0]); i++)
+	for (size_t i = 0; i < (len - sizeof(*header)) / sizeof(requests[0]); i++)
 		request_check(&requests[i]);
 	return n;
 }
@@ -163,14 +304,42 @@ setup(void **state)
 	channel_open(&to_reaper, ends[0], "reaper", WIRE_R2B);
 	channel_open(&reaper, ends[1], "broker", WIRE_B2R);
 	policy_default(&policy);
-	auditlog_open(&audit, dup(log_file), -1, "/log/audit.jsonl");
+	policy.record_budget.count = 1000000000; /* a test that is about it says so */
+	auditlog_open(&audit, &(struct auditlog_files){ .path = "/log/audit.jsonl",
+				      .log = dup(log_file),
+				      .dir = -1,
+				      .before = -1,
+				      .state = -1 });
 	engine_init(&engine, &policy, &audit, &to_reaper, "boot");
 	engine.netns = NETNS;
+	engine.ceiling = 1000000000;
+	policy.destroy_limit.count = 1000000000;
 	now.ns = START;
 	memset(&seen, 0, sizeof(seen));
 	memset(requested, 0, sizeof(requested));
 	packets = 0;
 	return 0;
+}
+
+/* The broker ends with its batches, too. */
+static inline void
+batches_free(void)
+{
+	struct budget_account *account;
+	struct batch *batch;
+
+	TAILQ_FOREACH (account, &engine.batches.active, activity)
+		TAILQ_CONCAT(&engine.batches.closed, &account->open, queue);
+	while ((batch = TAILQ_FIRST(&engine.batches.closed)) != NULL) {
+		TAILQ_REMOVE(&engine.batches.closed, batch, queue);
+		free(batch->result.others);
+		free(batch);
+	}
+	for (size_t i = 0; i < GHOSTS_TOP; i++) {
+		free(batch_members[i].ghosts);
+		batch_members[i].ghosts = NULL;
+		batch_members[i].count = 0;
+	}
 }
 
 static inline int
@@ -179,7 +348,9 @@ teardown(void **state)
 	(void)state;
 	stderr_give_back();
 	ghosts_free(&engine.ghosts);
+	batches_free();
 	breaker_free(&engine.breaker);
+	budget_free(&engine.budget);
 	free(audit.buffer);
 	close(audit.fd);
 	close(log_file);
@@ -322,19 +493,47 @@ reaper_reads(void)
 	return heard.destroys;
 }
 
+/* As tcp_need_reset() has it, of a full socket. */
+static inline uint8_t
+notice_of(uint8_t state)
+{
+	return state == TCP_STATE_FIN_WAIT1 || state == TCP_STATE_FIN_WAIT2 ? WIRE_NOTICE_RST
+									    : WIRE_NOTICE_NONE;
+}
+
+/* An act takes its time: 5 ns at least have passed since the request. */
+static inline uint64_t
+act_takes(const struct wire_destroy *request)
+{
+	const struct ghost *ghost = ghosts_find(&engine.ghosts, request->cookie);
+
+	if (ghost != NULL && now.ns < ghost->asked.ns + 5)
+		now.ns = ghost->asked.ns + 5;
+	return 5;
+}
+
+/* What an honest reaper may answer. Without a proof only another state than those named is
+ * progress.
+ */
 static inline struct wire_result_record
 result_of(const struct wire_destroy *request, enum wire_result result)
 {
 	bool destroyed = result == WIRE_RESULT_DESTROYED;
+	bool moved = result == WIRE_RESULT_REFUSED_PROGRESS &&
+		     (request->flags & WIRE_DESTROY_PROVED) == 0 &&
+		     (request->states & TCP_STATE_BIT(request->state)) != 0;
+	uint8_t state = moved ? (uint8_t)TCP_STATE_FIN_WAIT2 : request->state;
+	uint64_t took = destroyed ? act_takes(request) : 0;
 
 	return (struct wire_result_record){ .ghost = request->ghost,
 		.cookie = request->cookie,
 		.done_mono_ns = now.ns,
-		.look_to_act_ns = destroyed ? 5 : 0,
+		.look_to_act_ns = took,
 		.tries = 1,
+		.error = result == WIRE_RESULT_FAILED ? EPERM : 0,
 		.result = (uint8_t)result,
-		.state = TCP_STATE_FIN_WAIT1,
-		.peer_notice = destroyed ? WIRE_NOTICE_RST : WIRE_NOTICE_NONE };
+		.state = state,
+		.peer_notice = destroyed ? notice_of(state) : (uint8_t)WIRE_NOTICE_NONE };
 }
 
 static inline void
@@ -372,13 +571,10 @@ static inline struct wire_found_record
 found_of(uint64_t cookie)
 {
 	const struct wire_orphan orphan = orphan_of(1, cookie);
-	struct wire_found_record found = { .cookie = cookie,
+	return (struct wire_found_record){ .cookie = cookie,
 		.tuple = orphan.tuple,
 		.progress = { .bytes_acked = 1000, .window_end = 2000, .send_queue = 700 },
 		.state = TCP_STATE_FIN_WAIT1 };
-
-	found.tuple.netns = 0; /* the reaper does not say */
-	return found;
 }
 
 static inline void
@@ -438,6 +634,10 @@ table_consistent(void)
 
 	for (unsigned i = 0; i < GHOST_PHASES; i++)
 		sum += engine.ghosts.counts[i];
+	assert_int_equal(sum, engine.ghosts.total);
+	sum = 0;
+	for (unsigned i = 0; i < FAIR_SLOTS; i++)
+		sum += engine.ghosts.slot_counts[i];
 	assert_int_equal(sum, engine.ghosts.total);
 	assert_int_equal(HASH_COUNT(engine.ghosts.by_cookie), engine.ghosts.total);
 }

@@ -12,13 +12,14 @@ ghosts_free(struct ghosts *g)
 {
 	struct owner *owner;
 
-	for (unsigned i = 0; i < GHOST_PHASES + GHOST_LANES; i++) {
-		struct ghost_queue *queue =
-			i < GHOST_PHASES ? &g->queues[i] : &g->lanes[i - GHOST_PHASES];
+	struct ghost *ghost;
 
-		while (!TAILQ_EMPTY(queue))
-			ghosts_remove(g, TAILQ_FIRST(queue));
+	for (unsigned i = 0; i < GHOST_PHASES; i++) {
+		while ((ghost = ghosts_first(g, (enum ghost_phase)i)) != NULL)
+			ghosts_remove(g, ghost);
 	}
+	while ((ghost = ghosts_first_due(g)) != NULL)
+		ghosts_remove(g, ghost);
 	/* Without ghosts all owners are idle. */
 	HASH_CLEAR(hh, g->by_process);
 	while ((owner = TAILQ_FIRST(&g->idle)) != NULL) {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* clang-format off */
-/* links: broker/engine.c broker/decide.c broker/requests.c broker/results.c broker/adopt.c broker/proof.c broker/breaker.c broker/ghosts.c broker/auditlog.c broker/record.c broker/json.c broker/policy.c broker/exitclass.c broker/say.c proto/channel.c proto/wire.c proto/log.c | pkg: nettle */
+/* links: broker/engine.c broker/decide.c broker/requests.c broker/results.c broker/adopt.c broker/proof.c broker/breaker.c broker/ghosts.c broker/auditlog.c broker/outbox.c broker/chain.c broker/seal.c broker/record.c broker/note.c broker/json.c broker/policy.c broker/exitclass.c broker/say.c proto/channel.c proto/wire.c proto/log.c broker/budget.c broker/keyed.c broker/batch.c broker/quantity.c broker/histogram.c | pkg: nettle */
 /* clang-format on */
 #include "tests/unit/engine_stage.h"
 
@@ -91,7 +91,7 @@ test_start(void **state)
 	last_has("\"event.action\":\"reconcile\",\"event.outcome\":\"success\","
 		 "\"event.reason\":\"start\",\"eghostbuster.reconcile.round\":1,"
 		 "\"eghostbuster.reconcile.found\":0,\"eghostbuster.reconcile.adopted\":0,"
-		 "\"eghostbuster.reconcile.forgotten\":0}");
+		 "\"eghostbuster.reconcile.forgotten\":0,\"event.hash\":\"");
 }
 
 /* Every 60 s, without a word when there is no news. */
@@ -160,13 +160,30 @@ test_lost_in_mid_round(void **state)
 	silence_expect();
 	reaper_has_found(2, 0);
 	silence_expect();
-	now.ns += NS_PER_S - 1;
+	now.ns += 10 * NS_PER_S - 1; /* four times as long, but no longer than that */
 	silence_expect();
 	now.ns++;
 	asked_expect(3);
 	reaper_has_found(3, 0);
 	turn();
 	last_has("\"event.reason\":\"lost\",\"eghostbuster.reconcile.round\":3,");
+}
+
+/* A look that takes long keeps the reaper from its work: then there are fewer. */
+static void
+test_long_rounds(void **state)
+{
+	(void)state;
+	started();
+	now.ns += PERIOD;
+	asked_expect(2);
+	lost_in(1, 0, 0);
+	now.ns += 500 * NS_PER_MS;
+	reaper_has_found(2, 0);
+	now.ns += 2 * NS_PER_S - 1;
+	silence_expect();
+	now.ns++;
+	asked_expect(3);
 }
 
 /* Losses without an end do not make rounds without a pause. */
@@ -203,7 +220,7 @@ test_incomplete(void **state)
 	last_has("\"event.outcome\":\"failure\",\"event.reason\":\"start\","
 		 "\"eghostbuster.reconcile.round\":1,\"eghostbuster.reconcile.found\":1,"
 		 "\"eghostbuster.reconcile.adopted\":1,\"eghostbuster.reconcile.forgotten\":0,"
-		 "\"error.code\":\"EINTR\"}");
+		 "\"error.code\":\"EINTR\",\"event.hash\":\"");
 	now.ns += NS_PER_S - 1;
 	silence_expect();
 	now.ns++;
@@ -211,7 +228,7 @@ test_incomplete(void **state)
 	failed_end(2, 0, ENOBUFS);
 	turn();
 	last_has("\"event.reason\":\"start\",\"eghostbuster.reconcile.round\":2,");
-	last_has("\"error.code\":\"ENOBUFS\"}");
+	last_has("\"error.code\":\"ENOBUFS\",\"event.hash\":\"");
 	assert_non_null(ghosts_find(&engine.ghosts, 1)); /* not found is not gone */
 	now.ns += NS_PER_S;
 	asked_expect(3);
@@ -219,8 +236,67 @@ test_incomplete(void **state)
 	turn();
 	last_has("\"event.outcome\":\"success\",\"event.reason\":\"start\","
 		 "\"eghostbuster.reconcile.round\":3,");
-	last_has("\"eghostbuster.reconcile.forgotten\":1}");
+	last_has("\"eghostbuster.reconcile.forgotten\":1,\"event.hash\":\"");
 	silence_expect();
+}
+
+/* A reaper whose looks are never complete: asked again at once for a while, then less and less
+ * often, until one is. */
+static void
+test_never_complete(void **state)
+{
+	uint64_t in_ns, before = 0;
+
+	(void)state;
+	start();
+	for (uint64_t round = 1; round < 40; round++) {
+		failed_end(round, 0, 0);
+		turn();
+		assert_true(engine_next_due(&engine, now, &in_ns));
+		assert_true(in_ns >= NS_PER_S && in_ns <= 60 * NS_PER_S);
+		assert_true(round > 8 || in_ns == NS_PER_S);
+		assert_true(round < 20 || in_ns == 60 * NS_PER_S);
+		assert_true(in_ns >= before);
+		before = in_ns;
+		now.ns += in_ns;
+		asked_expect(round + 1);
+	}
+	reaper_has_found(40, 0);
+	turn();
+	assert_true(engine_next_due(&engine, now, &in_ns));
+	lost_in(1, 0, 0);
+	now.ns += NS_PER_S;
+	asked_expect(41);
+	failed_end(41, 0, 0);
+	turn();
+	assert_true(engine_next_due(&engine, now, &in_ns));
+	assert_true(in_ns == NS_PER_S); /* the count begins anew */
+}
+
+static uint64_t end_at;
+
+static void
+end_at_another_time(void *arg)
+{
+	struct wire_found_end end = { .round = 1, .done_mono_ns = end_at, .complete = 1 };
+
+	(void)arg;
+	engine_found_end(&engine, &end, now);
+}
+
+static void
+test_end_of_another_time(void **state)
+{
+	(void)state;
+	start();
+	end_at = now.ns + 1;
+	protocol_expect(end_at_another_time, NULL, "reaper");
+	end_at = now.ns - 1;
+	protocol_expect(end_at_another_time, NULL, "reaper");
+	now.ns += ANSWER_PATIENCE_NS;
+	assert_false(engine_overdue(&engine, now));
+	now.ns++;
+	assert_true(engine_overdue(&engine, now));
 }
 
 /* ---- what is found ---- */
@@ -406,6 +482,35 @@ test_again(void **state)
 	assert_int_equal(seen.exits, 1);
 }
 
+/* Found over and over by a reaper that refuses it each time: once a round, whatever it says. */
+static void
+test_again_once_a_round(void **state)
+{
+	(void)state;
+	started();
+	killed_in(812, 1);
+	turn();
+	reaper_hears();
+	reaper_answers(&requests[0], WIRE_RESULT_REFUSED_LIVE);
+	turn();
+	now.ns += PERIOD;
+	asked_expect(2);
+	reaper_finds(1);
+	turn();
+	assert_int_equal(reaper_reads(), 1);
+	reaper_answers(&requests[0], WIRE_RESULT_REFUSED_LIVE);
+	for (unsigned i = 0; i < 100; i++) {
+		reaper_finds(1);
+		turn();
+		assert_int_equal(reaper_reads(), 0);
+	}
+	reaper_has_found(2, 101);
+	turn();
+	assert_int_equal(seen.decided[1], 2);
+	assert_int_equal(seen.results[1], 2);
+	assert_int_equal(phase_of(1), GHOST_LEFT);
+}
+
 /* It has moved on to a state that the policy leaves alone: decided by the state it is found in. */
 static void
 test_again_in_another_state(void **state)
@@ -448,23 +553,23 @@ test_found_twice(void **state)
 	assert_int_equal(engine.ghosts.total, 1);
 }
 
-/* Where the reaper looks is its own namespace, whatever it says. */
 static void
-test_netns(void **state)
+found_elsewhere(void *arg)
 {
 	struct wire_found_record found = found_of(7);
 
-	(void)state;
-	policy.rules[3].action = ACTION_DESTROY;
-	policy.rules[3].require = REQUIRE_NONE;
-	found.tuple.netns = 4711;
-	start();
+	(void)arg;
+	found.tuple.netns = NETNS + 1;
 	engine_found(&engine, &found, 1, now);
-	reaper_has_found(1, 1);
-	settle();
-	assert_int_equal(heard.destroys, 1);
-	assert_int_equal(requests[0].tuple.netns, NETNS);
-	assert_int_equal(requests[0].cookie, 7);
+}
+
+/* The reaper looks at its own namespace: whatever else it says is not true. */
+static void
+test_netns(void **state)
+{
+	(void)state;
+	start();
+	protocol_expect(found_elsewhere, NULL, "reaper");
 }
 
 static void
@@ -486,29 +591,32 @@ test_many(void **state)
 	table_consistent();
 }
 
-/* No room: the next round finds them again. */
+/* The unknown have their share of the table, like everybody: the next round finds the rest again.
+ */
 static void
-test_full_table(void **state)
+test_full_share(void **state)
 {
+	const uint32_t share = GHOSTS_MAX / 2;
+
 	(void)state;
-	for (uint64_t i = 1; i <= GHOSTS_MAX; i++)
-		killed_in(812, 1000 + i);
-	while (turn())
-		reaper_hears();
-	reaper_hears();
 	engine_start(&engine, now);
 	asked_expect(1);
+	for (uint64_t i = 1; i <= share; i++)
+		reaper_finds(1000 + i);
 	reaper_finds(7);
 	reaper_finds(1001);
-	reaper_has_found(1, 2);
+	reaper_has_found(1, share + 2);
 	assert_null(ghosts_find(&engine.ghosts, 7));
-	assert_int_equal(engine.counts.adopted, 0);
-	assert_int_equal(engine.ghosts.total, GHOSTS_MAX);
-	turn();
-	last_has("\"eghostbuster.reconcile.found\":2,\"eghostbuster.reconcile.adopted\":0,");
+	assert_int_equal(engine.counts.adopted, share);
+	assert_int_equal(engine.ghosts.total, share);
+	killed_in(812, 8); /* others have theirs */
+	assert_non_null(ghosts_find(&engine.ghosts, 8));
+	ghosts_remove(&engine.ghosts, ghosts_find(&engine.ghosts, 8));
 	ghosts_remove(&engine.ghosts, ghosts_find(&engine.ghosts, 1001));
 	now.ns += PERIOD;
-	asked_expect(2);
+	turn();
+	reaper_hears();
+	assert_int_equal(heard.round, 2);
 	reaper_finds(7);
 	reaper_has_found(2, 1);
 	assert_non_null(ghosts_find(&engine.ghosts, 7));
@@ -802,8 +910,11 @@ main(void)
 		ON_STAGE(test_periodic),
 		ON_STAGE(test_lost),
 		ON_STAGE(test_lost_in_mid_round),
+		ON_STAGE(test_long_rounds),
 		ON_STAGE(test_storm),
 		ON_STAGE(test_incomplete),
+		ON_STAGE(test_never_complete),
+		ON_STAGE(test_end_of_another_time),
 		ON_STAGE(test_unknown),
 		ON_STAGE(test_reported_once),
 		ON_STAGE(test_sweep),
@@ -811,11 +922,12 @@ main(void)
 		ON_STAGE(test_sweep_spares),
 		ON_STAGE(test_known),
 		ON_STAGE(test_again),
+		ON_STAGE(test_again_once_a_round),
 		ON_STAGE(test_again_in_another_state),
 		ON_STAGE(test_found_twice),
 		ON_STAGE(test_netns),
 		ON_STAGE(test_many),
-		ON_STAGE(test_full_table),
+		ON_STAGE(test_full_share),
 		ON_STAGE(test_destroyed_by_proof),
 		ON_STAGE(test_observed_once),
 		ON_STAGE(test_policy_changed_while_settling),

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* clang-format off */
-/* links: broker/auditlog.c broker/record.c broker/json.c broker/policy.c broker/exitclass.c proto/wire.c proto/log.c */
+/* links: broker/auditlog.c broker/outbox.c broker/chain.c broker/seal.c broker/record.c broker/note.c broker/json.c broker/policy.c broker/exitclass.c proto/wire.c proto/log.c broker/budget.c broker/keyed.c | pkg: nettle */
 /* clang-format on */
 #include "tests/unit/unit.h"
 
@@ -15,8 +15,34 @@
 
 static char folder[] = "/tmp/eghostbuster-test-XXXXXX";
 static char path[64], other[64];
-static int dir = -1;
+static int dir = -1, predecessor = -1;
 static struct auditlog audit;
+
+/* The disk is played: what it has taken, and whether it does. */
+static struct {
+	int error; /* of the next tries, 0: none */
+	unsigned calls;
+	ino_t inode; /* of the last file, and its size then */
+	off_t size;
+} disk;
+
+int
+fdatasync(int fd)
+{
+	struct stat st;
+
+	disk.calls++;
+	if (disk.error != 0) {
+		errno = disk.error;
+		disk.error = disk.error == EINTR ? 0 : disk.error;
+		return -1;
+	}
+	if (fstat(fd, &st) < 0)
+		return -1;
+	disk.inode = st.st_ino;
+	disk.size = st.st_size;
+	return 0;
+}
 
 static int
 group_setup(void **state)
@@ -44,6 +70,16 @@ file_open(const char *name)
 	return open(name, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC, 0640);
 }
 
+static int state_fd = -1; /* of the seals */
+
+static void
+log_open_with(int fd, int before)
+{
+	auditlog_open(&audit,
+		&(struct auditlog_files){
+			.path = path, .log = fd, .dir = dir, .before = before, .state = state_fd });
+}
+
 /* An empty file, open. */
 static int
 setup(void **state)
@@ -53,7 +89,8 @@ setup(void **state)
 	(void)state;
 	if (fd < 0 || stderr_keep() < 0)
 		return -1;
-	auditlog_open(&audit, fd, dir, path);
+	memset(&disk, 0, sizeof(disk));
+	log_open_with(fd, -1);
 	return 0;
 }
 
@@ -105,7 +142,7 @@ record_add(void)
 	char *out = auditlog_room(&audit, &head), reason[32];
 
 	snprintf(reason, sizeof(reason), "r%u", (unsigned)head.sequence);
-	auditlog_made(&audit, record_log(out, RECORD_MAX, &head, "log-open", reason));
+	auditlog_made(&audit, record_log_close(out, RECORD_MAX, &head, reason));
 }
 
 static void
@@ -330,6 +367,132 @@ test_rotation_of_a_full_file(void **state)
 	assert_int_equal(file_read(other), room);
 }
 
+/* ---- when the disk has it ---- */
+
+static void
+test_never_synced(void **state)
+{
+	(void)state;
+	records_add(3);
+	assert_true(auditlog_flush(&audit) && auditlog_sync(&audit));
+	assert_false(audit.unsynced);
+	assert_int_equal(disk.calls, 0);
+}
+
+/* All that a flush has written, before it returns; and nothing when there was nothing to write. */
+static void
+test_always_synced(void **state)
+{
+	(void)state;
+	auditlog_sync_when(&audit, AUDIT_SYNC_ALWAYS);
+	assert_true(auditlog_flush(&audit));
+	assert_int_equal(disk.calls, 0);
+	for (unsigned i = 1; i <= 3; i++) {
+		records_add(i);
+		disk.error = EINTR;
+		assert_true(auditlog_flush(&audit));
+		assert_int_equal(disk.calls, 2 * i);
+		assert_int_equal(disk.size, file_read(path));
+	}
+	assert_int_equal(stderr_count("\n"), 0);
+}
+
+static void
+test_synced_by_and_by(void **state)
+{
+	(void)state;
+	auditlog_sync_when(&audit, NS_PER_S);
+	assert_false(audit.unsynced);
+	for (unsigned i = 0; i < 3; i++) {
+		records_add(2);
+		assert_true(auditlog_flush(&audit));
+		assert_true(audit.unsynced);
+	}
+	assert_int_equal(disk.calls, 0);
+	assert_true(auditlog_sync(&audit));
+	assert_false(audit.unsynced);
+	assert_true(auditlog_sync(&audit));
+	assert_int_equal(disk.calls, 1);
+	assert_int_equal(disk.size, file_read(path));
+}
+
+/* As a file that cannot be written; and what the kernel may have given up is named. */
+static void
+disk_fails(uint64_t sync_ns)
+{
+	auditlog_sync_when(&audit, sync_ns);
+	records_add(2);
+	assert_true(auditlog_flush(&audit) && auditlog_sync(&audit));
+	disk.error = EIO;
+	for (unsigned i = 0; i < 3; i++) {
+		records_add(1);
+		auditlog_flush(&audit);
+		assert_false(auditlog_sync(&audit));
+		assert_true(audit.failing);
+		assert_false(auditlog_flush(&audit));
+	}
+	assert_true(file_holds(path, 1, 5));
+	assert_int_equal(stderr_count("\n"), 1);
+	assert_int_equal(stderr_count("cannot write the audit log"), 1);
+	assert_int_equal(stderr_count("to the disk: Input/output error"), 1);
+	disk.error = 0;
+	assert_true(auditlog_flush(&audit));
+	assert_false(audit.failing || audit.unsynced);
+	assert_int_equal(stderr_count("may lack the records 3 to 5 when"), 1);
+	assert_int_equal(stderr_count("can be written again"), 1);
+	records_add(1);
+	assert_true(auditlog_flush(&audit) && auditlog_sync(&audit));
+	assert_int_equal(stderr_count("\n"), 3);
+}
+
+static void
+test_a_disk_that_fails(void **state)
+{
+	(void)state;
+	disk_fails(AUDIT_SYNC_ALWAYS);
+}
+
+static void
+test_a_disk_that_fails_later(void **state)
+{
+	(void)state;
+	disk_fails(NS_PER_S);
+}
+
+/* The administrator, whose disk hangs, wants no more of it. */
+static void
+test_synced_no_more(void **state)
+{
+	(void)state;
+	auditlog_sync_when(&audit, AUDIT_SYNC_ALWAYS);
+	disk.error = EIO;
+	records_add(1);
+	assert_false(auditlog_flush(&audit));
+	auditlog_sync_when(&audit, AUDIT_SYNC_NEVER);
+	assert_true(auditlog_flush(&audit));
+	assert_false(audit.failing);
+	assert_int_equal(disk.calls, 1);
+}
+
+/* The old file, to its end, before it is left; the new one, which nothing has been written to yet.
+ */
+static void
+test_a_rotated_file_is_synced(void **state)
+{
+	struct stat old;
+
+	(void)state;
+	auditlog_sync_when(&audit, NS_PER_S);
+	records_add(2);
+	assert_int_equal(rename(path, other), 0);
+	file_write(path, "");
+	assert_true(auditlog_reopen(&audit));
+	assert_int_equal(stat(other, &old), 0);
+	assert_int_equal(disk.calls, 1);
+	assert_true(disk.inode == old.st_ino && disk.size == old.st_size);
+	assert_true(audit.unsynced); /* its log-open */
+}
+
 /* ---- a file that ends in the middle of a line ---- */
 
 static void
@@ -338,7 +501,7 @@ reopened_with(const char *before)
 	close(audit.fd);
 	free(audit.buffer);
 	file_write(path, before);
-	auditlog_open(&audit, file_open(path), dir, path);
+	log_open_with(file_open(path), predecessor);
 }
 
 static void
@@ -381,11 +544,11 @@ test_whole_line(void **state)
 static void
 last_action_expect(const char *action, const char *reason)
 {
-	char want[128];
+	char want[128], *last = memrchr(text, '\n', strlen(text) - 1);
 
-	snprintf(want, sizeof(want), "\"event.action\":\"%s\",\"event.reason\":\"%s\"}\n", action,
+	snprintf(want, sizeof(want), "\"event.action\":\"%s\",\"event.reason\":\"%s\",", action,
 		reason);
-	assert_string_equal(text + strlen(text) - strlen(want), want);
+	assert_non_null(strstr(last == NULL ? text : last, want));
 }
 
 static void
@@ -425,6 +588,36 @@ test_rotation_to_a_torn_file(void **state)
 	assert_memory_equal(text, "{\"half\n{\"@timestamp\"", 20);
 	last_action_expect("log-open", "rotated");
 	assert_int_equal(stderr_count("ends in the middle of a record"), 1);
+}
+
+/* The newline that the file before it lacked, and had no room for, is none of the new one's. */
+static void
+rotate_torn_and_full(void *arg)
+{
+	(void)arg;
+	signal(SIGXFSZ, SIG_IGN);
+	reopened_with("x");
+	records_add(3);
+	file_limit(1);
+	if (auditlog_flush(&audit) || file_read(path) != 1)
+		_exit(10);
+	if (rename(path, other) < 0)
+		_exit(11);
+	file_write(path, "");
+	auditlog_reopen(&audit);
+	file_limit(RLIM_INFINITY);
+	_exit(auditlog_flush(&audit) ? 0 : 12);
+}
+
+static void
+test_rotation_of_a_torn_full_file(void **state)
+{
+	char said[4096];
+
+	(void)state;
+	assert_int_equal(child_run(rotate_torn_and_full, NULL, said, sizeof(said)), 0);
+	assert_true(file_holds(path, 1, 5));
+	assert_int_equal(file_read(other), 1);
 }
 
 /* The number the next descriptor would get: grows when one is lost. */
@@ -582,6 +775,184 @@ test_rotation_away_from_a_full_device(void **state)
 
 #define WITH_FILE(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
+/* ---- the chain over files and runs ---- */
+
+/* Another run begins with the file as the last one left it. */
+static void
+restart(void)
+{
+	auditlog_flush(&audit);
+	close(audit.fd);
+	free(audit.buffer);
+	log_open_with(file_open(path), predecessor);
+}
+
+static void
+begun(void)
+{
+	auditlog_begin(&audit);
+	assert_true(auditlog_flush(&audit));
+}
+
+/* Every line follows the one before it; lines that are no records are passed over. */
+static void
+chain_expect(const char *name, char hash[CHAIN_LEN], uint64_t sequence)
+{
+	const char *line = text, *eol;
+	struct chain_line r;
+
+	assert_true(file_read(name) != (size_t)-1);
+	for (; (eol = strchr(line, '\n')) != NULL; line = eol + 1) {
+		if (!chain_line_read(line, (size_t)(eol - line), &r))
+			continue;
+		chain_next(hash, line, r.body_len);
+		assert_memory_equal(hash, r.hash, CHAIN_DIGITS);
+		assert_int_equal(r.sequence, sequence++);
+	}
+	assert_int_equal(sequence, audit.sequence + 1);
+	assert_string_equal(hash, audit.hash);
+}
+
+static void
+chain_whole(void)
+{
+	char hash[CHAIN_LEN];
+
+	memcpy(hash, chain_origin, sizeof(hash));
+	chain_expect(path, hash, 1);
+}
+
+static void
+test_chain_over_runs(void **state)
+{
+	(void)state;
+	begun();
+	assert_non_null(strstr((file_read(path), text), "\"eghostbuster.log.previous\":null,"
+							"\"eghostbuster.log.unclean\":false"));
+	records_add(2);
+	auditlog_end(&audit, "stop");
+	restart();
+	begun();
+	chain_whole();
+	assert_non_null(strstr(text, "\"eghostbuster.log.previous\":{\"file\":\"audit.jsonl\","
+				     "\"sequence\":4,\"hash\":\""));
+	assert_null(strstr(text, "\"eghostbuster.log.unclean\":true"));
+}
+
+static void
+test_chain_behind_a_crash(void **state)
+{
+	(void)state;
+	begun();
+	record_add();
+	assert_true(auditlog_flush(&audit));
+	assert_int_equal(write(audit.fd, "{\"@timest", 9), 9);
+	restart();
+	begun();
+	chain_whole();
+	assert_non_null(strstr(text, "\"sequence\":2,\"hash\":\""));
+	assert_non_null(strstr(text, "\"eghostbuster.log.unclean\":true,"
+				     "\"eghostbuster.log.torn_bytes\":9,"));
+}
+
+/* Killed between two writes: nothing is torn, and yet the end is missing. */
+static void
+test_chain_behind_a_kill(void **state)
+{
+	(void)state;
+	begun();
+	records_add(1);
+	restart();
+	begun();
+	chain_whole();
+	/* The first of the two is what records_add() makes: a log-close. */
+	assert_null(strstr(text, "\"eghostbuster.log.unclean\":true"));
+	restart();
+	begun();
+	chain_whole();
+	assert_non_null(strstr(text, "\"eghostbuster.log.unclean\":true"));
+	assert_null(strstr(text, "torn_bytes"));
+}
+
+static void
+test_chain_over_rotations(void **state)
+{
+	char hash[CHAIN_LEN];
+
+	(void)state;
+	begun();
+	record_add();
+	assert_int_equal(rename(path, other), 0);
+	file_write(path, "");
+	assert_true(auditlog_reopen(&audit));
+	record_add();
+	assert_true(auditlog_flush(&audit));
+	memcpy(hash, chain_origin, sizeof(hash));
+	file_read(other);
+	for (const char *line = text, *eol; (eol = strchr(line, '\n')) != NULL; line = eol + 1)
+		chain_next(hash, line, (size_t)(eol - line) - CHAIN_MEMBER_LEN - 1);
+	chain_expect(path, hash, 4);
+}
+
+/* Rotated while nothing ran: the new file goes on from the old one, wherever it stopped. */
+static void
+test_chain_over_a_rotation_at_rest(void **state)
+{
+	char hash[CHAIN_LEN];
+
+	(void)state;
+	begun();
+	record_add();
+	assert_true(auditlog_flush(&audit));
+	memcpy(hash, audit.hash, sizeof(hash));
+	assert_int_equal(rename(path, other), 0);
+	file_write(path, "");
+	predecessor = open(other, O_RDONLY | O_CLOEXEC);
+	restart();
+	assert_int_equal(fcntl(predecessor, F_GETFD), -1);
+	predecessor = -1;
+	begun();
+	chain_expect(path, hash, 3);
+	assert_non_null(strstr(text, "\"eghostbuster.log.previous\":{\"file\":\"audit.jsonl.1\","
+				     "\"sequence\":2,"));
+}
+
+/* A file that holds no record is no predecessor, and one that holds records of its own has none. */
+static void
+test_no_predecessor(void **state)
+{
+	(void)state;
+	file_write(other, "hello\n");
+	predecessor = open(other, O_RDONLY | O_CLOEXEC);
+	restart();
+	predecessor = -1;
+	begun();
+	chain_whole();
+	assert_non_null(strstr(text, "\"eghostbuster.log.previous\":null,"));
+	auditlog_end(&audit, "stop");
+	predecessor = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	restart();
+	predecessor = -1;
+	begun();
+	chain_whole();
+	assert_non_null(strstr(text, "{\"file\":\"audit.jsonl\",\"sequence\":2,"));
+}
+
+/* Somebody else's lines: passed over, and said to be no clean end. */
+static void
+test_chain_behind_foreign_lines(void **state)
+{
+	(void)state;
+	begun();
+	auditlog_end(&audit, "stop");
+	assert_true(auditlog_flush(&audit));
+	assert_int_equal(write(audit.fd, "hello\n", 6), 6);
+	restart();
+	begun();
+	chain_whole();
+	assert_non_null(strstr(text, "\"eghostbuster.log.unclean\":true"));
+}
+
 int
 main(void)
 {
@@ -594,10 +965,18 @@ main(void)
 		WITH_FILE(test_full_device),
 		WITH_FILE(test_partial_writes),
 		WITH_FILE(test_rotation_of_a_full_file),
+		WITH_FILE(test_never_synced),
+		WITH_FILE(test_always_synced),
+		WITH_FILE(test_synced_by_and_by),
+		WITH_FILE(test_a_disk_that_fails),
+		WITH_FILE(test_a_disk_that_fails_later),
+		WITH_FILE(test_synced_no_more),
+		WITH_FILE(test_a_rotated_file_is_synced),
 		WITH_FILE(test_torn_line),
 		WITH_FILE(test_whole_line),
 		WITH_FILE(test_rotation),
 		WITH_FILE(test_rotation_to_a_torn_file),
+		WITH_FILE(test_rotation_of_a_torn_full_file),
 		WITH_FILE(test_many_rotations),
 		WITH_FILE(test_same_file),
 		WITH_FILE(test_symlink_refused),
@@ -608,6 +987,13 @@ main(void)
 		WITH_FILE(test_folder_refused),
 		WITH_FILE(test_folder_lost),
 		WITH_FILE(test_rotation_away_from_a_full_device),
+		WITH_FILE(test_chain_over_runs),
+		WITH_FILE(test_chain_behind_a_crash),
+		WITH_FILE(test_chain_behind_a_kill),
+		WITH_FILE(test_chain_over_rotations),
+		WITH_FILE(test_chain_over_a_rotation_at_rest),
+		WITH_FILE(test_no_predecessor),
+		WITH_FILE(test_chain_behind_foreign_lines),
 	};
 
 	return cmocka_run_group_tests_name("auditlog", tests, group_setup, group_teardown);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* links: broker/breaker.c proto/log.c */
+/* links: broker/breaker.c proto/log.c broker/keyed.c */
 #include "tests/unit/unit.h"
 
 #include "broker/breaker.h"
@@ -34,7 +34,23 @@ teardown(void **state)
 static enum breaker_answer
 take(const char *key)
 {
-	return breaker_take(&breaker, key, &limit, HOLD, now);
+	struct breaker_unit *unit;
+
+	return breaker_take(&breaker, key, &limit, HOLD, now, &unit);
+}
+
+/* Closes one unit whose hold is over by then, and copies its name. */
+static bool
+close_one(mono_ns when, char key[BREAKER_KEY_LEN])
+{
+	struct breaker_unit *unit = breaker_over(&breaker, when);
+
+	if (unit == NULL)
+		return false;
+	assert_true(unit->open_until.ns != 0 && unit->open_until.ns <= when.ns);
+	memcpy(key, unit->key, BREAKER_KEY_LEN);
+	breaker_close(&breaker, unit);
+	return true;
 }
 
 static void
@@ -192,7 +208,7 @@ test_another_limit(void **state)
 static void
 test_hold(void **state)
 {
-	struct breaker_unit closed;
+	char closed[BREAKER_KEY_LEN];
 	mono_ns when;
 
 	(void)state;
@@ -205,16 +221,16 @@ test_hold(void **state)
 	for (unsigned i = 0; i < 50; i++) {
 		now.ns += 5 * NS_PER_S; /* tokens or not */
 		assert_int_equal(take("a"), BREAKER_OPEN);
-		assert_false(breaker_close(&breaker, now, &closed));
+		assert_false(close_one(now, closed));
 	}
 	assert_true(breaker_next(&breaker, &when));
 	assert_true(when.ns == START + HOLD); /* asking does not make it longer */
 	now.ns = START + HOLD - 1;
-	assert_false(breaker_close(&breaker, now, &closed));
+	assert_false(close_one(now, closed));
 	now.ns++;
-	assert_true(breaker_close(&breaker, now, &closed));
-	assert_string_equal(closed.key, "a");
-	assert_false(breaker_close(&breaker, now, &closed));
+	assert_true(close_one(now, closed));
+	assert_string_equal(closed, "a");
+	assert_false(close_one(now, closed));
 	assert_false(breaker_next(&breaker, &when));
 	assert_int_equal(breaker.open, 0);
 	trip_expect("a", 10); /* from the start */
@@ -223,21 +239,23 @@ test_hold(void **state)
 static void
 test_hold_of_nothing(void **state)
 {
-	struct breaker_unit closed;
+	char closed[BREAKER_KEY_LEN];
 
 	(void)state;
 	pass_expect("a", 10);
-	assert_int_equal(breaker_take(&breaker, "a", &limit, 0, now), BREAKER_TRIPPED);
-	assert_int_equal(breaker_take(&breaker, "a", &limit, 0, now), BREAKER_OPEN);
+	assert_int_equal(
+		breaker_take(&breaker, "a", &limit, 0, now, &(struct breaker_unit *){ NULL }),
+		BREAKER_TRIPPED);
+	assert_int_equal(take("a"), BREAKER_OPEN);
 	now.ns++;
-	assert_true(breaker_close(&breaker, now, &closed));
+	assert_true(close_one(now, closed));
 }
 
 /* Each at its own time. */
 static void
 test_many_holds(void **state)
 {
-	struct breaker_unit closed;
+	char closed[BREAKER_KEY_LEN];
 	mono_ns when;
 	char key[8];
 
@@ -252,10 +270,10 @@ test_many_holds(void **state)
 	for (unsigned i = 0; i < 5; i++) {
 		assert_true(breaker_next(&breaker, &when));
 		assert_true(when.ns == START + i * NS_PER_S + HOLD);
-		assert_true(breaker_close(&breaker, when, &closed));
+		assert_true(close_one(when, closed));
 		snprintf(key, sizeof(key), "u%u", i);
-		assert_string_equal(closed.key, key);
-		assert_false(breaker_close(&breaker, when, &closed));
+		assert_string_equal(closed, key);
+		assert_false(close_one(when, closed));
 	}
 	assert_false(breaker_next(&breaker, &when));
 	assert_int_equal(breaker.count, 1);
@@ -265,7 +283,7 @@ test_many_holds(void **state)
 static void
 test_all_over_at_once(void **state)
 {
-	struct breaker_unit closed;
+	char closed[BREAKER_KEY_LEN];
 	unsigned n = 0;
 	char key[8];
 
@@ -275,7 +293,7 @@ test_all_over_at_once(void **state)
 		trip_expect(key, 10);
 	}
 	now.ns += 10 * HOLD;
-	while (breaker_close(&breaker, now, &closed))
+	while (close_one(now, closed))
 		n++;
 	assert_int_equal(n, 100);
 	assert_true(breaker.count == 0 && breaker.open == 0);
@@ -317,29 +335,45 @@ test_units_are_bounded(void **state)
 static void
 test_open_units_stay(void **state)
 {
-	struct breaker_unit closed;
+	char closed[BREAKER_KEY_LEN];
 	mono_ns when;
 	unsigned n = 0;
 
 	(void)state;
 	limit = (struct rate){ 1, 3600 * NS_PER_S };
-	for (unsigned i = 0; i < 2 * BREAKER_UNITS_MAX; i++) {
+	for (unsigned i = 0; i < BREAKER_UNITS_MAX; i++) {
 		take_number(i);
 		assert_int_equal(take_number(i), BREAKER_TRIPPED);
 	}
-	assert_int_equal(breaker.open, 2 * BREAKER_UNITS_MAX);
-	for (unsigned i = 0; i < 1000; i++)
-		take_number(10000 + i);
-	assert_int_equal(breaker.open, 2 * BREAKER_UNITS_MAX);
-	assert_true(breaker.count <= 2 * BREAKER_UNITS_MAX + 1);
+	assert_int_equal(breaker.open, BREAKER_UNITS_MAX);
+	assert_false(close_one(now, closed));
 	assert_int_equal(take_number(0), BREAKER_OPEN);
 	assert_true(breaker_next(&breaker, &when));
-	while (breaker_close(&breaker, when, &closed))
+	while (close_one(when, closed))
 		n++;
-	assert_int_equal(n, 2 * BREAKER_UNITS_MAX);
-	for (unsigned i = 0; i < 3 * BREAKER_UNITS_MAX; i++)
-		take_number(20000 + i);
-	assert_int_equal(breaker.count, BREAKER_UNITS_MAX);
+	assert_int_equal(n, BREAKER_UNITS_MAX);
+	assert_int_equal(breaker.count, 0);
+}
+
+/* Names without number, each of a unit over its limit: the hold that would end first is cut short,
+ * and no more is kept than a turn's worth above the most. */
+static void
+test_open_units_are_bounded(void **state)
+{
+	char closed[BREAKER_KEY_LEN];
+
+	(void)state;
+	limit = (struct rate){ 1, 3600 * NS_PER_S };
+	for (unsigned i = 0; i < 4 * BREAKER_UNITS_MAX; i++) {
+		now.ns++;
+		take_number(i);
+		assert_int_equal(take_number(i), BREAKER_TRIPPED);
+		while (close_one(now, closed))
+			assert_int_equal(strtoul(closed + 1, NULL, 10), i - BREAKER_UNITS_MAX);
+		assert_true(breaker.count <= BREAKER_UNITS_MAX);
+		assert_int_equal(breaker.count, breaker.open);
+	}
+	assert_int_equal(take_number(4 * BREAKER_UNITS_MAX - 1), BREAKER_OPEN);
 }
 
 /* ---- fuzz: against a simple model in whole numbers ---- */
@@ -372,7 +406,7 @@ model_take(unsigned i)
 static void
 model_close(void)
 {
-	struct breaker_unit closed;
+	char closed[BREAKER_KEY_LEN];
 	unsigned over = 0;
 
 	for (unsigned i = 0; i < UNITS; i++)
@@ -380,13 +414,13 @@ model_close(void)
 	for (; over > 0; over--) {
 		unsigned i;
 
-		assert_true(breaker_close(&breaker, now, &closed));
-		i = (unsigned)strtoul(closed.key + 1, NULL, 10);
+		assert_true(close_one(now, closed));
+		i = (unsigned)strtoul(closed + 1, NULL, 10);
 		assert_true(model[i].until != 0 && model[i].until <= now.ns);
 		model[i].until = 0;
 		model[i].tokens = 16 * NS_PER_S;
 	}
-	assert_false(breaker_close(&breaker, now, &closed));
+	assert_false(close_one(now, closed));
 }
 
 static void
@@ -437,6 +471,7 @@ main(void)
 		WITH_BREAKER(test_all_over_at_once),
 		WITH_BREAKER(test_units_are_bounded),
 		WITH_BREAKER(test_open_units_stay),
+		WITH_BREAKER(test_open_units_are_bounded),
 		WITH_BREAKER(test_fuzz),
 	};
 

@@ -43,6 +43,19 @@ teardown(void **state)
 	return 0;
 }
 
+static int
+keep_setup(void **state)
+{
+	return stderr_keep() < 0 ? -1 : setup(state);
+}
+
+static int
+keep_teardown(void **state)
+{
+	stderr_give_back();
+	return teardown(state);
+}
+
 static void
 pong_send(uint64_t nonce)
 {
@@ -104,6 +117,21 @@ test_batches(void **state)
 		assert_int_equal(view.count, count);
 		assert_memory_equal(view.records, results, count * sizeof(results[0]));
 	}
+}
+
+/* A peer the service can do without: what it breaks ends the talk, and nothing else. */
+static void
+test_spare(void **state)
+{
+	struct wire_view view;
+
+	(void)state;
+	near.spare = true;
+	pong_send(1);
+	pong_expect(1);
+	assert_int_equal(send(ends[1], "rubbish", 7, 0), 7);
+	assert_int_equal(channel_recv(&near, &view), CHANNEL_EOF);
+	assert_int_equal(stderr_count("the reaper broke the protocol: shorter than a header"), 1);
 }
 
 static void
@@ -497,6 +525,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		WITH_PAIR(test_both_ways),
 		WITH_PAIR(test_batches),
+		cmocka_unit_test_setup_teardown(test_spare, keep_setup, keep_teardown),
 		WITH_PAIR(test_seq_wraps),
 		WITH_PAIR(test_eof),
 		WITH_PAIR(test_eof_with_unread),

@@ -54,6 +54,9 @@ static const char sample[] =
 	"unit_limit = 200000/min       ; breaker: over it the unit goes to report for "
 	"breaker_hold\n"
 	"breaker_hold = 5min\n"
+	"record_budget = 10000/min\n"
+	"audit_sync = never\n"
+	"linux_audit = no\njournald = no\n"
 	"\n"
 	"[rule killed]\n"
 	"exit = crash kill oom         ; see the classes below\n"
@@ -96,6 +99,11 @@ assert_policy_equal(const struct policy *a, const struct policy *b)
 	assert_memory_equal(&a->destroy_limit, &b->destroy_limit, sizeof(a->destroy_limit));
 	assert_memory_equal(&a->unit_limit, &b->unit_limit, sizeof(a->unit_limit));
 	assert_true(a->breaker_hold_ns == b->breaker_hold_ns);
+	assert_memory_equal(&a->record_budget, &b->record_budget, sizeof(a->record_budget));
+	assert_true(a->audit_sync_ns == b->audit_sync_ns);
+	assert_string_equal(a->control_group, b->control_group);
+	assert_int_equal(a->linux_audit, b->linux_audit);
+	assert_int_equal(a->journald, b->journald);
 	assert_int_equal(a->rule_count, b->rule_count);
 	for (unsigned i = 0; i < a->rule_count; i++) {
 		if (!rule_equal(&a->rules[i], &b->rules[i]))
@@ -113,8 +121,8 @@ test_sample(void **state)
 	parse_good(sample);
 	policy_default(&built_in);
 	assert_policy_equal(&policy, &built_in);
-	assert_int_equal(policy.rules[0].line, 8);
-	assert_int_equal(policy.rules[3].line, 23);
+	assert_int_equal(policy.rules[0].line, 12);
+	assert_int_equal(policy.rules[3].line, 27);
 }
 
 static void
@@ -124,7 +132,9 @@ test_every_key(void **state)
 
 	(void)state;
 	parse_good("[daemon]\nmode = observe\naudit_log = /a/b c\ndestroy_limit = 7/s\n"
-		   "unit_limit = 8/h\nbreaker_hold = 9ms\n"
+		   "unit_limit = 8/h\nbreaker_hold = 9ms\nrecord_budget = 10/min\n"
+		   "audit_sync = 1500ms\n"
+		   "control_group = _a-b.C$9\nlinux_audit = yes\njournald = yes\n"
 		   "[rule all.of-them_1]\nexit = term\nunit = *.service\ncomm = n?inx\nuid = "
 		   "4294967294\n"
 		   "local_port = 8000-8099\nremote = fd00::/8\nstate = fin-wait-1 time-wait\nkind "
@@ -134,6 +144,11 @@ test_every_key(void **state)
 	assert_string_equal(policy.audit_log, "/a/b c");
 	assert_true(policy.destroy_limit.count == 7 && policy.unit_limit.count == 8);
 	assert_true(policy.breaker_hold_ns == 9 * NS_PER_MS);
+	assert_true(
+		policy.record_budget.count == 10 && policy.record_budget.per_ns == 60 * NS_PER_S);
+	assert_true(policy.audit_sync_ns == 1500 * NS_PER_MS);
+	assert_string_equal(policy.control_group, "_a-b.C$9");
+	assert_true(policy.linux_audit && policy.journald);
 	assert_int_equal(policy.rule_count, 1);
 	assert_string_equal(r->name, "all.of-them_1");
 	assert_int_equal(r->keys, 0x7ff);
@@ -335,8 +350,20 @@ static const struct {
 	{ "[daemon]\ndestroy_limit = -1/s\n", 2, "expected a rate" },
 	{ "[daemon]\nunit_limit = 1/d\n", 2, "unit_limit = 1/d: expected a rate" },
 	{ "[daemon]\nunit_limit = 1000000001/s\n", 2, "expected a rate" },
+	{ "[daemon]\nrecord_budget = 0/min\n", 2, "record_budget = 0/min: expected a rate" },
+	{ "[daemon]\nlinux_audit = on\n", 2, "linux_audit = on: expected yes or no" },
+	{ "[daemon]\njournald = Yes\n", 2, "journald = Yes: expected yes or no" },
+	{ "[daemon]\ncontrol_group = 4294967295\n", 2, "expected a group's name or number" },
+	{ "[daemon]\ncontrol_group = 99999999999\n", 2, "expected a group's name or number" },
+	{ "[daemon]\ncontrol_group = -1\n", 2, "control_group = -1: expected a group's" },
+	{ "[daemon]\ncontrol_group = domain users\n", 2, "expected a group's name or number" },
+	{ "[daemon]\ncontrol_group = abcdefghijklmnopqrstuvwxyzabcdefg\n", 2,
+		"expected a group's" },
 	{ "[daemon]\nbreaker_hold = 300\n", 2, "breaker_hold = 300: expected a duration" },
 	{ "[daemon]\nbreaker_hold = 367d\n", 2, "expected a duration" },
+	{ "[daemon]\naudit_sync = 5\n", 2,
+		"audit_sync = 5: expected never, always, or a duration" },
+	{ "[daemon]\naudit_sync = Never\n", 2, "audit_sync = Never: expected never, always" },
 
 	/* values of rules */
 	{ A "action = kill\n", 2, "action = kill: expected destroy, report or ignore" },
@@ -729,10 +756,19 @@ test_print_random(void **state)
 			.destroy_limit = random_rate(),
 			.unit_limit = random_rate(),
 			.breaker_hold_ns = random_duration(),
+			.record_budget = random_rate(),
+			.audit_sync_ns =
+				random_below(3) == 0 ? AUDIT_SYNC_NEVER : random_duration(),
+			.linux_audit = random_below(2) == 0,
+			.journald = random_below(2) == 0,
 			.rule_count = 1 + (unsigned)random_below(
 						  random_below(10) == 0 ? POLICY_RULES_MAX : 8) };
 		policy.audit_log[0] = '/';
 		random_pattern(policy.audit_log + 1);
+		if (random_below(2) == 0)
+			snprintf(policy.control_group, sizeof(policy.control_group), "%s%u",
+				random_below(2) == 0 ? "g" : "",
+				(unsigned)random_below(UINT32_MAX));
 		if (policy.audit_log[strlen(policy.audit_log) - 1] == '/')
 			strcat(policy.audit_log, "x");
 		for (unsigned i = 0; i < policy.rule_count; i++)

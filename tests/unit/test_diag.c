@@ -283,6 +283,7 @@ test_parse_info_lengths(void **state)
 
 	(void)state;
 	memset(ones, 0xff, sizeof(ones));
+	memset(ones + offsetof(struct tcp_info, tcpi_bytes_acked) + 4, 0, 4);
 	for (size_t len = 0; len <= sizeof(ones); len++) {
 		bool info = len >= INFO_END(tcpi_last_ack_recv);
 		bool notsent = len >= INFO_END(tcpi_notsent_bytes);
@@ -301,8 +302,29 @@ test_parse_info_lengths(void **state)
 		assert_int_equal(row.backoff, info ? UINT8_MAX : 0);
 		assert_int_equal(row.notsent, notsent ? UINT32_MAX : 0);
 		assert_int_equal(row.has_window, window);
-		assert_true(row.bytes_acked == (window ? UINT64_MAX : 0));
+		assert_true(row.bytes_acked == (window ? UINT32_MAX : 0));
 		assert_int_equal(row.send_window, window ? UINT32_MAX : 0);
+	}
+}
+
+/* bytes_acked + snd_wnd is where the window ends: a number, or nothing is known of it. */
+static void
+test_parse_window_without_end(void **state)
+{
+	struct tcp_info info = { .tcpi_bytes_acked = UINT64_MAX - 1000, .tcpi_snd_wnd = 1000 };
+	struct answer a;
+	struct diag_row row;
+
+	(void)state;
+	for (unsigned over = 0; over < 2; over++) {
+		info.tcpi_bytes_acked += over;
+		answer_begin(&a);
+		answer_attribute(&a, INET_DIAG_INFO, &info, sizeof(info));
+		assert_true(parse(&a, &row));
+		assert_true(row.has_info);
+		assert_int_equal(row.has_window, over == 0);
+		assert_true(row.bytes_acked == (over == 0 ? UINT64_MAX - 1000 : 0));
+		assert_int_equal(row.send_window, over == 0 ? 1000 : 0);
 	}
 }
 
@@ -429,6 +451,7 @@ main(void)
 		cmocka_unit_test(test_parse_bare),
 		cmocka_unit_test(test_parse_attributes),
 		cmocka_unit_test(test_parse_info_lengths),
+		cmocka_unit_test(test_parse_window_without_end),
 		cmocka_unit_test(test_parse_other_ulp),
 		cmocka_unit_test(test_parse_truncated),
 		cmocka_unit_test(test_parse_broken_attributes),

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* links: reaper/dump.c proto/diag.c | pkg: libmnl */
-/* Links reaper/dump.c, proto/diag.c. The kernel is played by sendmsg() and recvmsg() below. */
+/* Links reaper/dump.c, proto/diag.c. The kernel is played by send() and recvmsg() below. */
 #include "tests/unit/unit.h"
 
 #include <libmnl/libmnl.h>
@@ -41,9 +41,9 @@ mnl_socket_get_fd(const struct mnl_socket *nl)
 }
 
 ssize_t
-sendmsg(int fd, const struct msghdr *msg, int flags)
+send(int fd, const void *request, size_t len, int flags)
 {
-	const struct nlmsghdr *head = msg->msg_iov[0].iov_base;
+	const struct nlmsghdr *head = request;
 
 	(void)flags;
 	assert_int_equal(fd, FD);
@@ -54,7 +54,7 @@ sendmsg(int fd, const struct msghdr *msg, int flags)
 		errno = kernel.send_error;
 		return -1;
 	}
-	return (ssize_t)msg->msg_iov[0].iov_len;
+	return (ssize_t)len;
 }
 
 static int
@@ -392,6 +392,20 @@ test_leftovers(void **state)
 	assert_int_equal(kernel.at, 4);
 }
 
+/* Also what answers no question at all: the kernel's own news have number 0. */
+static void
+test_leftover_news(void **state)
+{
+	(void)state;
+	kernel.ready = true;
+	kernel.seq = 0;
+	rows_say(900, 9);
+	done_say();
+	rows_say(909, 9);
+	expect(ENOBUFS, false, 0);
+	assert_int_equal(kernel.at, 3);
+}
+
 static void
 test_cut(void **state)
 {
@@ -462,6 +476,7 @@ main(void)
 		cmocka_unit_test_setup(test_flood_of_strangers, begin),
 		cmocka_unit_test_setup(test_other_numbers, begin),
 		cmocka_unit_test_setup(test_leftovers, begin),
+		cmocka_unit_test_setup(test_leftover_news, begin),
 		cmocka_unit_test_setup(test_cut, begin),
 		cmocka_unit_test_setup(test_bad_rows, begin),
 		cmocka_unit_test_setup(test_garbage, begin),

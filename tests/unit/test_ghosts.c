@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* links: broker/ghosts.c broker/exitclass.c proto/log.c | pkg: nettle */
+/* clang-format off */
+/* links: broker/ghosts.c broker/exitclass.c proto/log.c broker/budget.c broker/keyed.c broker/breaker.c | pkg: nettle */
+/* clang-format on */
 #include "tests/unit/unit.h"
 
 #include <sys/socket.h>
@@ -273,7 +275,7 @@ test_first_come(void **state)
 	ghosts_move(&table, b, GHOST_DECIDED);
 	ghosts_move(&table, a, GHOST_DECIDED);
 	queue_expect(&table.queues[GHOST_FRESH], (const uint64_t[]){ 3 }, 1);
-	queue_expect(&table.queues[GHOST_DECIDED], (const uint64_t[]){ 2, 1 }, 2);
+	queue_expect(&table.decided.parts[a->slot], (const uint64_t[]){ 2, 1 }, 2);
 	ghosts_move(&table, c, GHOST_FRESH);
 	ghosts_move(&table, b, GHOST_SENT);
 	assert_int_equal(table.counts[GHOST_FRESH], 1);
@@ -329,7 +331,7 @@ test_waiting_for(void **state)
 	assert_true(b->phase == GHOST_WAITING && b->next == GHOST_UNSAMPLED && b->due.ns == 10);
 	assert_ptr_equal(ghosts_first_due(&table), b);
 	ghosts_move(&table, b, b->next);
-	queue_expect(&table.queues[GHOST_UNSAMPLED], (const uint64_t[]){ 2 }, 1);
+	queue_expect(&table.unsampled.parts[b->slot], (const uint64_t[]){ 2 }, 1);
 	queue_expect(&table.lanes[GHOST_LANE_SETTLE], (const uint64_t[]){ 1 }, 1);
 	assert_true(TAILQ_EMPTY(&table.lanes[GHOST_LANE_RETRY]));
 }
@@ -402,13 +404,17 @@ test_name(void **state)
 
 /* ---- who makes room ---- */
 
+static const struct wire_owner nobody; /* any owner: another one's slot */
+
 static void
 test_evict(void **state)
 {
 	static const uint64_t order[] = { 1, 2, 3, 4, 5, 6, 7, 8, 9 };
+	const struct wire_owner *process;
+	unsigned *count;
 
 	(void)state;
-	assert_false(ghosts_evict(&table));
+	assert_false(ghosts_evict(&table, &nobody));
 	ghosts_wait(&table, add(1, 9), GHOST_LANE_SETTLE, (mono_ns){ 1 }, GHOST_FRESH);
 	keep_waiting(add(1, 7), 0, 50);
 	keep_waiting(add(1, 8), 3, 20);
@@ -422,13 +428,123 @@ test_evict(void **state)
 	ghosts_move(&table, add(1, 22), GHOST_SAMPLED);
 	ghosts_move(&table, add(1, 23), GHOST_DECIDED);
 	ghosts_move(&table, add(1, 24), GHOST_SENT);
+	ghosts_wait(&table, add(1, 25), GHOST_LANE_RATE, (mono_ns){ 1 }, GHOST_DECIDED);
+	ghosts_move(&table, add(1, 26), GHOST_BATCHED);
+	process = &ghosts_find(&table, 21)->owner->process;
+	count = &table.slot_counts[ghosts_find(&table, 21)->slot];
+	*count += GHOSTS_MAX; /* as if there were */
 	for (size_t i = 0; i < COUNT_OF(order); i++) {
 		assert_non_null(ghosts_find(&table, order[i]));
-		assert_true(ghosts_evict(&table));
+		assert_true(ghosts_evict(&table, process));
 		assert_null(ghosts_find(&table, order[i]));
 	}
-	assert_false(ghosts_evict(&table));
-	assert_int_equal(table.total, 4);
+	assert_false(ghosts_evict(&table, process));
+	assert_int_equal(table.total, 6);
+	*count -= GHOSTS_MAX;
+	assert_int_equal(*count, 6);
+}
+
+/* Whose owner has no more than its share makes no room for another's. */
+static void
+test_evict_the_greedy_only(void **state)
+{
+	(void)state;
+	keep_waiting(add(1, 1), 0, 50);
+	ghosts_move(&table, add(1, 2), GHOST_HELD);
+	assert_false(ghosts_evict(&table, &nobody));
+	assert_false(ghosts_evict(&table, NULL));
+	ghosts_move(&table, add(1, 3), GHOST_LEFT);
+	assert_true(ghosts_evict(&table, &nobody)); /* but for what was only to be remembered */
+	assert_null(ghosts_find(&table, 3));
+}
+
+/* ---- turns ---- */
+
+static struct ghost *
+add_of(uint32_t uid, const char *unit, uint64_t cookie)
+{
+	struct wire_orphan orphan = orphan_of(uid * 1000 + (uint32_t)strlen(unit), cookie);
+
+	orphan.owner.uid = uid;
+	snprintf(orphan.owner.unit, sizeof(orphan.owner.unit), "%s", unit);
+	orphan.owner.start_boottime += (uint64_t)(unsigned char)unit[0] << 32;
+	return ghosts_add(&table, &orphan, (mono_ns){ 1000 });
+}
+
+/* How many of the next `turns` that are asked for are of that uid. */
+static unsigned
+served(uint32_t uid, unsigned turns)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < turns; i++) {
+		struct ghost *ghost = ghosts_first(&table, GHOST_DECIDED);
+
+		assert_non_null(ghost);
+		n += ghost->owner->process.uid == uid;
+		ghosts_move(&table, ghost, GHOST_SENT);
+	}
+	return n;
+}
+
+/* However many ghosts one has, and however many units: another waits for one turn each. Secrets
+ * differ, so two uids that are to have parts of their own are looked for. */
+static void
+test_turns(void **state)
+{
+	char unit[] = "a.service";
+	uint32_t other = 2;
+
+	(void)state;
+	for (uint64_t i = 0; i < 1000; i++) {
+		unit[0] = (char)('a' + i % 20);
+		ghosts_move(&table, add_of(1, unit, 1 + i), GHOST_DECIDED);
+	}
+	while (add_of(other, "b.service", 100000 + other)->slot / FAIR_UNITS ==
+		ghosts_find(&table, 1)->slot / FAIR_UNITS)
+		other++;
+	for (uint64_t i = 0; i < 5; i++)
+		ghosts_move(&table, add_of(other, "b.service", 200000 + i), GHOST_DECIDED);
+	assert_int_equal(served(other, 10), 5);
+	assert_int_equal(served(other, 995), 0);
+	assert_null(ghosts_first(&table, GHOST_DECIDED));
+	assert_true(table.decided.uids == 0);
+}
+
+/* Within one uid its units take turns, and each unit's ghosts come in order; what was put back is
+ * the first again. */
+static void
+test_turns_of_units(void **state)
+{
+	struct ghost *first, *second;
+	unsigned n = 0;
+
+	(void)state;
+	for (uint64_t i = 1; i <= 100; i++)
+		ghosts_move(&table, add_of(1, "many.service", i), GHOST_UNSAMPLED);
+	first = ghosts_first(&table, GHOST_UNSAMPLED);
+	assert_int_equal(first->cookie, 1);
+	ghosts_move(&table, first, GHOST_SAMPLED);
+	second = ghosts_first(&table, GHOST_UNSAMPLED);
+	ghosts_move(&table, second, GHOST_SAMPLED);
+	ghosts_put_back(&table, second, GHOST_UNSAMPLED);
+	ghosts_put_back(&table, first, GHOST_UNSAMPLED);
+	for (uint64_t cookie = 1; cookie <= 3; cookie++) {
+		assert_int_equal(ghosts_first(&table, GHOST_UNSAMPLED)->cookie, cookie);
+		ghosts_move(&table, ghosts_find(&table, cookie), GHOST_SAMPLED);
+	}
+	for (char name[] = "a.service"; n == 0 && name[0] <= 'z'; name[0]++) {
+		struct ghost *few = add_of(1, name, 1000 + (uint64_t)name[0]);
+
+		if (few->slot == first->slot)
+			continue;
+		ghosts_move(&table, few, GHOST_UNSAMPLED);
+		while (ghosts_first(&table, GHOST_UNSAMPLED) != few)
+			n++;
+		assert_true(n <= 1);
+		return;
+	}
+	fail_msg("all units share one part");
 }
 
 /* ---- entity ids ---- */
@@ -487,6 +603,25 @@ queue_length(const struct ghost_queue *queue, enum ghost_phase phase)
 	return n;
 }
 
+/* The bits say which parts are not empty. */
+static unsigned
+fair_length(const struct fair *f, enum ghost_phase phase)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < FAIR_SLOTS; i++) {
+		unsigned part = queue_length(&f->parts[i], phase);
+		bool bit = (f->units[i / FAIR_UNITS] >> i % FAIR_UNITS & 1) != 0;
+
+		assert_int_equal(part != 0, bit);
+		assert_true(!bit || (f->uids >> i / FAIR_UNITS & 1) != 0);
+		n += part;
+	}
+	for (unsigned i = 0; i < FAIR_UIDS; i++)
+		assert_int_equal(f->units[i] != 0, f->uids >> i & 1);
+	return n;
+}
+
 static void
 table_consistent(void)
 {
@@ -496,7 +631,13 @@ table_consistent(void)
 		waiting += queue_length(&table.lanes[i], GHOST_WAITING);
 	assert_int_equal(waiting, table.counts[GHOST_WAITING]);
 	for (unsigned i = 0; i < GHOST_PHASES; i++) {
-		if (i != GHOST_WAITING)
+		if (i == GHOST_UNSAMPLED)
+			assert_int_equal(
+				fair_length(&table.unsampled, GHOST_UNSAMPLED), table.counts[i]);
+		else if (i == GHOST_DECIDED)
+			assert_int_equal(
+				fair_length(&table.decided, GHOST_DECIDED), table.counts[i]);
+		else if (i != GHOST_WAITING)
 			assert_int_equal(queue_length(&table.queues[i], (enum ghost_phase)i),
 				table.counts[i]);
 		sum += table.counts[i];
@@ -592,6 +733,9 @@ main(void)
 		WITH_TABLE(test_adopt),
 		WITH_TABLE(test_name),
 		WITH_TABLE(test_evict),
+		WITH_TABLE(test_evict_the_greedy_only),
+		WITH_TABLE(test_turns),
+		WITH_TABLE(test_turns_of_units),
 		WITH_TABLE(test_entity_id),
 		WITH_TABLE(test_long_boot_id),
 		WITH_TABLE(test_fuzz),

@@ -37,7 +37,9 @@ test_members(void **state)
 	(void)state;
 	json_begin(&j, out, sizeof(out) - 1);
 	json_u64(&j, "zero", 0);
-	json_u64(&j, "most", UINT64_MAX);
+	json_u64(&j, "most", INT64_MAX);
+	json_u64(&j, "more", (uint64_t)INT64_MAX + 1); /* no reader would take it */
+	json_u64(&j, "lie", UINT64_MAX);
 	json_bool(&j, "yes", true);
 	json_bool(&j, "no", false);
 	json_null(&j, "nothing");
@@ -46,6 +48,7 @@ test_members(void **state)
 	json_hex(&j, "h1", 0x1007);
 	json_hex(&j, "h2", UINT64_MAX);
 	json_id(&j, "id", 33);
+	json_ipv4(&j, "ip", (const uint8_t[]){ 127, 0, 10, 255 });
 	json_object_begin(&j, "proof");
 	json_u64(&j, "inode", 0);
 	json_null(&j, "stuck");
@@ -56,11 +59,13 @@ test_members(void **state)
 	n = json_end(&j);
 	out[n] = '\0';
 	assert_string_equal(out,
-		"{\"zero\":0,\"most\":18446744073709551615,\"yes\":true,\"no\":false,\"nothing\":"
+		"{\"zero\":0,\"most\":9223372036854775807,\"more\":9223372036854775807,"
+		"\"lie\":9223372036854775807,\"yes\":true,\"no\":false,\"nothing\":"
 		"null,"
 		"\"a.word\":\"fin-wait-1\",\"h0\":\"0x0\",\"h1\":\"0x1007\",\"h2\":"
 		"\"0xffffffffffffffff\","
-		"\"id\":\"33\",\"proof\":{\"inode\":0,\"stuck\":null},\"empty\":{},\"last\":1}\n");
+		"\"id\":\"33\",\"ip\":\"127.0.10.255\",\"proof\":{\"inode\":0,\"stuck\":null},"
+		"\"empty\":{},\"last\":1}\n");
 }
 
 static void
@@ -329,6 +334,7 @@ object_write(char *to, size_t size)
 	json_text(&j, "t", "q\"\x01\xff\xe2\x82\xac", 7);
 	json_hex(&j, "h", 0xabcdef);
 	json_id(&j, "i", 12345);
+	json_ipv4(&j, "a", (const uint8_t[]){ 192, 0, 2, 1 });
 	json_object_begin(&j, "o");
 	json_u64(&j, "x", 1);
 	json_object_end(&j);

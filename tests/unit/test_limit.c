@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* links: reaper/limit.c */
-/* Links reaper/limit.c. */
+/* links: proto/limit.c */
+/* Links proto/limit.c. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "reaper/limit.h"
+#include "proto/limit.h"
 
 #define START 5000000000ull
 

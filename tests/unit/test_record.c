@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* clang-format off */
-/* links: broker/record.c broker/json.c broker/policy.c broker/exitclass.c proto/wire.c | pkg: jansson */
+/* links: broker/record.c broker/note.c broker/json.c broker/policy.c broker/exitclass.c proto/wire.c broker/budget.c broker/keyed.c proto/log.c | pkg: jansson */
 /* clang-format on */
 #include "tests/unit/unit.h"
 
@@ -13,7 +13,7 @@
 
 static char out[RECORD_MAX + 1];
 
-static const struct record_head head = { { 1795334462123456789u }, 17 };
+static const struct record_head head = { { 1795334462123456789u }, 17, NULL };
 static struct wire_owner process;
 static struct record_owner owner;
 static struct wire_tuple tuple;
@@ -278,7 +278,9 @@ test_start(void **state)
 {
 	struct record_start start = { .version = "0.1.0",
 		.build_id = "00ff",
+		.bpf_object = "ff00",
 		.mode = "enforce",
+		.boot_id = "7c9d3f0e-4b0a-4c55-9d4e-0d4a0f8b7a11",
 		.kernel = "6.1.0",
 		.selftest = "passed",
 		.tracker_features = 7,
@@ -288,7 +290,10 @@ test_start(void **state)
 	(void)state;
 	line_expect(record_start(out, RECORD_MAX, &head, &start),
 		HEAD("start") ",\"agent.version\":\"0.1.0\",\"eghostbuster.build_id\":\"00ff\","
-			      "\"eghostbuster.mode\":\"enforce\",\"host.os.kernel\":\"6.1.0\","
+			      "\"eghostbuster.bpf_object.sha256\":\"ff00\","
+			      "\"eghostbuster.mode\":\"enforce\","
+			      "\"host.boot.id\":\"7c9d3f0e-4b0a-4c55-9d4e-0d4a0f8b7a11\","
+			      "\"host.os.kernel\":\"6.1.0\","
 			      "\"eghostbuster.selftest\":\"passed\",\"eghostbuster.config\":null,"
 			      "\"eghostbuster.tracker_features\":7,"
 			      "\"eghostbuster.socket.netns\":4026531840,"
@@ -322,6 +327,7 @@ test_stop_and_lost(void **state)
 		.held_back = 18,
 		.unanswered = 13,
 		.unsent = 14,
+		.batched = 19,
 		.lost_orphans = 10,
 		.lost_exits = 11,
 		.lost_stamps = 12 };
@@ -338,7 +344,7 @@ test_stop_and_lost(void **state)
 			     "\"eghostbuster.count.evicted\":17,"
 			     "\"eghostbuster.count.held_back\":18,"
 			     "\"eghostbuster.count.unanswered\":13,\"eghostbuster.count.unsent\":"
-			     "14" LOST);
+			     "14,\"eghostbuster.count.batched\":19" LOST);
 	line_expect(record_lost(out, RECORD_MAX, &head, &counts), HEAD("lost") LOST);
 }
 
@@ -350,9 +356,28 @@ test_stop_and_lost(void **state)
 static void
 test_log_and_reload(void **state)
 {
+	const struct record_log_open first = { .reason = "start" };
+	const struct record_log_open crashed = { .reason = "start",
+		.previous = "audit.jsonl.1",
+		.sequence = 16,
+		.hash = "00ff",
+		.unclean = true,
+		.torn_bytes = 7,
+		.sealed = true };
+
 	(void)state;
-	line_expect(record_log(out, RECORD_MAX, &head, "log-open", "rotated"),
-		HEAD("log-open") ",\"event.reason\":\"rotated\"}\n");
+	line_expect(record_log_close(out, RECORD_MAX, &head, "rotated"),
+		HEAD("log-close") ",\"event.reason\":\"rotated\"}\n");
+	line_expect(record_log_open(out, RECORD_MAX, &head, &first),
+		HEAD("log-open") ",\"event.reason\":\"start\",\"eghostbuster.log.previous\":null"
+				 ",\"eghostbuster.log.unclean\":false"
+				 ",\"eghostbuster.log.sealed\":false}\n");
+	line_expect(record_log_open(out, RECORD_MAX, &head, &crashed),
+		HEAD("log-open") ",\"event.reason\":\"start\",\"eghostbuster.log.previous\":{"
+				 "\"file\":\"audit.jsonl.1\",\"sequence\":16,\"hash\":\"00ff\"}"
+				 ",\"eghostbuster.log.unclean\":true"
+				 ",\"eghostbuster.log.torn_bytes\":7"
+				 ",\"eghostbuster.log.sealed\":true}\n");
 	line_expect(record_config_reload(out, RECORD_MAX, &head, "etc", "enforce", NULL),
 		HEAD("config-reload") RELOADED("success", "enforce") "}\n");
 	line_expect(record_config_reload(out, RECORD_MAX, &head, "etc", "observe", "etc:1: x"),
@@ -439,7 +464,7 @@ hostile_breaker_fits(const struct record_head *late)
 static void
 hostile_fits(int byte)
 {
-	const struct record_head late = { { UINT64_MAX }, INT64_MAX };
+	const struct record_head late = { { UINT64_MAX }, INT64_MAX, NULL };
 	json_t *object;
 
 	hostile_make(byte);

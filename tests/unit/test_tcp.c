@@ -621,6 +621,7 @@ static struct {
 	uint16_t asked; /* message type of the last question */
 	bool asked_info;
 	size_t count, sent;
+	bool unheard; /* the question does not get through */
 } kernel;
 
 void
@@ -634,6 +635,8 @@ netlink_exchange(struct netlink *nl, struct netlink_query *queries, size_t count
 
 		queries[i].read.ns = 1100 + i;
 		queries[i].has_row = false;
+		queries[i].asked = !kernel.unheard && queries[i].len != 0;
+		queries[i].answered = kernel.error != ENOBUFS;
 		queries[i].error = EINVAL;
 		if (queries[i].len == 0)
 			continue;
@@ -750,7 +753,7 @@ test_look_not_found(void **state)
 static void
 test_look_failed(void **state)
 {
-	const int errors[] = { EPERM, ENOBUFS, EINVAL, EBADMSG };
+	const int errors[] = { EPERM, EINVAL, EBADMSG };
 	struct diag_row row = row_make(TCP_STATE_FIN_WAIT1);
 
 	(void)state;
@@ -761,6 +764,16 @@ test_look_failed(void **state)
 		look(&t, errors[i], NULL);
 		assert_int_equal(t.verdict, VERDICT_FAILED);
 		assert_int_equal(t.result.error, errors[i]);
+	}
+	const int passing[] = { ENOBUFS, ENOMEM, EAGAIN };
+
+	for (size_t i = 0; i < sizeof(passing) / sizeof(passing[0]); i++) {
+		struct ticket t = ticket_make();
+
+		look(&t, passing[i], NULL);
+		assert_int_equal(t.verdict, VERDICT_BUSY);
+		assert_int_equal(t.result.error, passing[i]);
+		assert_false(t.acted);
 	}
 	struct ticket t = ticket_make();
 
@@ -790,11 +803,38 @@ test_act_answers(void **state)
 	act(&t, EPERM, false);
 	assert_int_equal(t.verdict, VERDICT_FAILED);
 	assert_int_equal(t.result.error, EPERM);
-	act(&t, ENOBUFS, false);
-	assert_int_equal(t.verdict, VERDICT_FAILED);
 	act(&t, 0, true);
 	assert_int_equal(t.verdict, VERDICT_FAILED);
 	assert_int_equal(t.result.error, EBADMSG);
+}
+
+/* A question that never left is asked again, and has done nothing; one whose answer was lost has.
+ */
+static void
+test_act_without_an_answer(void **state)
+{
+	struct diag_row row = row_make(TCP_STATE_FIN_WAIT1);
+	struct ticket t = ticket_make();
+
+	(void)state;
+	look(&t, 0, &row);
+	kernel.unheard = true;
+	act(&t, ENOBUFS, false);
+	assert_int_equal(t.verdict, VERDICT_BUSY);
+	look(&t, ENOENT, NULL);
+	assert_int_equal(t.verdict, VERDICT_GONE);
+
+	kernel.unheard = false;
+	t = ticket_make();
+	look(&t, 0, &row);
+	act(&t, ENOBUFS, false);
+	assert_int_equal(t.verdict, VERDICT_BUSY);
+	look(&t, 0, &row); /* it is there: nothing has been done after all */
+	assert_int_equal(t.verdict, VERDICT_ACT);
+	look(&t, ENOENT, NULL);
+	assert_int_equal(t.verdict, VERDICT_RELEASED);
+	assert_int_equal(t.result.error, 0);
+	assert_int_equal(t.result.peer_notice, WIRE_NOTICE_RST);
 }
 
 /* Only a proved look asks for tcp_info: it takes the socket's lock. */
@@ -1031,6 +1071,7 @@ main(void)
 		cmocka_unit_test(test_look_not_found),
 		cmocka_unit_test(test_look_failed),
 		cmocka_unit_test(test_act_answers),
+		cmocka_unit_test(test_act_without_an_answer),
 		cmocka_unit_test(test_look_asks_for),
 		cmocka_unit_test(test_unknown_state),
 		cmocka_unit_test(test_sample),

@@ -184,6 +184,51 @@ pong_make(void *record)
 	*(struct wire_pong *)record = (struct wire_pong){ 11 };
 }
 
+static void
+greeting_make(void *record)
+{
+	*(struct wire_sink_greeting *)record =
+		(struct wire_sink_greeting){ .build_id = { 1 }, .boot_id = { 2 } };
+}
+
+static void
+note_make(void *record)
+{
+	*(struct wire_note *)record = (struct wire_note){ .sequence = 18,
+		.ghost = 42,
+		.cookie = 0x1007,
+		.latency_ns = 84000,
+		.pid = 812,
+		.uid = 33,
+		.exit_code = 9,
+		.send_queue = 3782145,
+		.action = WIRE_ACTION_DESTROY,
+		.outcome = WIRE_OUTCOME_SUCCESS,
+		.state = TCP_STATE_FIN_WAIT1,
+		.flags = WIRE_NOTE_UID | WIRE_NOTE_EXIT,
+		.notice = WIRE_NOTICE_RST,
+		.tuple = some_tuple(),
+		.comm = "nginx",
+		.unit = "nginx.service",
+		.reason = "owner-killed",
+		.verdict = "destroyed",
+		.class = "kill",
+		.rule = "all.of-them_1" };
+}
+
+static void
+sink_hello_make(void *record)
+{
+	*(struct wire_sink_hello *)record = (struct wire_sink_hello){ .build_id = { 1 } };
+}
+
+static void
+report_make(void *record)
+{
+	*(struct wire_report *)record =
+		(struct wire_report){ .taken = 100, .lost = 3, .error = 11 };
+}
+
 /* The protocol's table once more, by hand. pads: the first and the number of bytes that must be
  * zero. */
 static const struct kind {
@@ -214,6 +259,10 @@ static const struct kind {
 	{ WIRE_R2B_SAMPLED, WIRE_R2B, 72, 64, sampled_make, { { 71, 1 } } },
 	{ WIRE_R2B_FOUND, WIRE_R2B, 104, 64, found_make, { { 14, 2 }, { 98, 6 } } },
 	{ WIRE_R2B_FOUND_END, WIRE_R2B, 32, 1, found_end_make, { { 25, 7 } } },
+	{ WIRE_B2S_HELLO, WIRE_B2S, 32, 1, greeting_make, { { 0 } } },
+	{ WIRE_B2S_NOTE, WIRE_B2S, 424, 32, note_make, { { 73, 7 }, { 86, 2 } } },
+	{ WIRE_S2B_HELLO, WIRE_S2B, 16, 1, sink_hello_make, { { 0 } } },
+	{ WIRE_S2B_REPORT, WIRE_S2B, 24, 1, report_make, { { 20, 4 } } },
 };
 
 static const struct kind *
@@ -228,7 +277,7 @@ kind_of(unsigned type)
 
 /* ---- packets ---- */
 
-static _Alignas(8) uint8_t packet[WIRE_PACKET_MAX + WIRE_RECORD_MAX];
+static _Alignas(8) uint8_t packet[WIRE_PACKET_MAX + 2 * WIRE_RECORD_MAX];
 
 static struct wire_header *
 header(void)
@@ -290,7 +339,7 @@ test_each_type(void **state)
 static void
 test_type_and_direction(void **state)
 {
-	const enum wire_direction dirs[] = { WIRE_T2B, WIRE_B2R, WIRE_R2B };
+	const enum wire_direction dirs[] = { WIRE_T2B, WIRE_B2R, WIRE_R2B, WIRE_B2S, WIRE_S2B };
 
 	(void)state;
 	for (unsigned type = 0; type <= UINT16_MAX; type++) {
@@ -429,10 +478,10 @@ static void
 test_tuple_address(void **state)
 {
 	const struct kind *users[] = { kind_of(WIRE_T2B_ORPHAN), kind_of(WIRE_B2R_DESTROY),
-		kind_of(WIRE_B2R_SAMPLE), kind_of(WIRE_R2B_FOUND) };
+		kind_of(WIRE_B2R_SAMPLE), kind_of(WIRE_R2B_FOUND), kind_of(WIRE_B2S_NOTE) };
 	const size_t tuple_at[] = { offsetof(struct wire_orphan, tuple),
 		offsetof(struct wire_destroy, tuple), offsetof(struct wire_sample, tuple),
-		offsetof(struct wire_found_record, tuple) };
+		offsetof(struct wire_found_record, tuple), offsetof(struct wire_note, tuple) };
 
 	(void)state;
 	for (size_t u = 0; u < COUNT_OF(users); u++) {
@@ -508,7 +557,9 @@ static const struct value {
 	{ WIRE_T2B_HELLO, FIELD(wire_tracker_hello, features), 1u << 31, false },
 	{ WIRE_T2B_HELLO, FIELD(wire_tracker_hello, heartbeat_ms), 0, false },
 	{ WIRE_T2B_HELLO, FIELD(wire_tracker_hello, heartbeat_ms), 1, true },
-	{ WIRE_T2B_HELLO, FIELD(wire_tracker_hello, heartbeat_ms), UINT32_MAX, true },
+	{ WIRE_T2B_HELLO, FIELD(wire_tracker_hello, heartbeat_ms), 5000, true },
+	{ WIRE_T2B_HELLO, FIELD(wire_tracker_hello, heartbeat_ms), 5001, false },
+	{ WIRE_T2B_HELLO, FIELD(wire_tracker_hello, heartbeat_ms), UINT32_MAX, false },
 
 	{ WIRE_T2B_EXIT, OWNER(wire_exit, start_boottime), 0, false },
 	{ WIRE_T2B_EXIT, OWNER(wire_exit, start_boottime), UINT64_MAX, true },
@@ -567,7 +618,7 @@ static const struct value {
 	{ WIRE_R2B_HELLO, FIELD(wire_reaper_hello, time_wait), 0xff, false },
 
 	{ WIRE_R2B_RESULT, FIELD(wire_result_record, error), 0, true },
-	{ WIRE_R2B_RESULT, FIELD(wire_result_record, error), INT32_MAX, true },
+	{ WIRE_R2B_RESULT, FIELD(wire_result_record, error), INT32_MAX, false },
 	{ WIRE_R2B_RESULT, FIELD(wire_result_record, error), UINT32_MAX, false },
 	{ WIRE_R2B_RESULT, FIELD(wire_result_record, error), 1u << 31, false },
 	{ WIRE_R2B_RESULT, FIELD(wire_result_record, peer_notice), 0, true },
@@ -575,20 +626,42 @@ static const struct value {
 	{ WIRE_R2B_RESULT, FIELD(wire_result_record, peer_notice), 0xff, false },
 
 	{ WIRE_R2B_SAMPLED, FIELD(wire_sampled, error), 0, true },
-	{ WIRE_R2B_SAMPLED, FIELD(wire_sampled, error), INT32_MAX, true },
+	{ WIRE_R2B_SAMPLED, FIELD(wire_sampled, error), 1, false },
 	{ WIRE_R2B_SAMPLED, FIELD(wire_sampled, error), 1u << 31, false },
 	{ WIRE_R2B_SAMPLED, FIELD(wire_sampled, error), UINT32_MAX, false },
 	{ WIRE_R2B_SAMPLED, FIELD(wire_sampled, cookie), 0, true },
-	{ WIRE_R2B_SAMPLED, FIELD(wire_sampled, progress.bytes_acked), UINT64_MAX, true },
+	{ WIRE_R2B_SAMPLED, FIELD(wire_sampled, progress.bytes_acked), UINT64_MAX, false },
 	{ WIRE_R2B_FOUND, FIELD(wire_found_record, cookie), 0, false },
 	{ WIRE_R2B_FOUND, FIELD(wire_found_record, cookie), 1, true },
 	{ WIRE_R2B_FOUND, FIELD(wire_found_record, cookie), UINT64_MAX - 1, true },
 	{ WIRE_R2B_FOUND, FIELD(wire_found_record, cookie), UINT64_MAX, false },
-	{ WIRE_R2B_FOUND, FIELD(wire_found_record, progress.window_end), UINT64_MAX, true },
-	{ WIRE_R2B_FOUND_END, FIELD(wire_found_end, error), INT32_MAX, true },
+	{ WIRE_R2B_FOUND, FIELD(wire_found_record, progress.window_end), UINT64_MAX, false },
+	{ WIRE_R2B_FOUND_END, FIELD(wire_found_end, error), 1, false },
 	{ WIRE_R2B_FOUND_END, FIELD(wire_found_end, error), 1u << 31, false },
 	{ WIRE_R2B_FOUND_END, FIELD(wire_found_end, count), UINT32_MAX, true },
 	{ WIRE_R2B_FOUND_END, FIELD(wire_found_end, round), UINT64_MAX, true },
+
+	{ WIRE_B2S_NOTE, FIELD(wire_note, sequence), 0, false },
+	{ WIRE_B2S_NOTE, FIELD(wire_note, sequence), UINT64_MAX, true },
+	{ WIRE_B2S_NOTE, FIELD(wire_note, count), 0, true },
+	{ WIRE_B2S_NOTE, FIELD(wire_note, cookie), 0, true },
+	{ WIRE_B2S_NOTE, FIELD(wire_note, cookie), UINT64_MAX, false },
+	{ WIRE_B2S_NOTE, FIELD(wire_note, pid), 0, true },
+	{ WIRE_B2S_NOTE, FIELD(wire_note, pid), INT32_MAX, true },
+	{ WIRE_B2S_NOTE, FIELD(wire_note, pid), 1u << 31, false },
+	{ WIRE_B2S_NOTE, FIELD(wire_note, uid), UINT32_MAX, true },
+	{ WIRE_B2S_NOTE, FIELD(wire_note, exit_code), 0xffff, true },
+	{ WIRE_B2S_NOTE, FIELD(wire_note, exit_code), 0x10000, false },
+	{ WIRE_B2S_NOTE, FIELD(wire_note, error), 4095, true },
+	{ WIRE_B2S_NOTE, FIELD(wire_note, error), 4096, false },
+	{ WIRE_B2S_NOTE, FIELD(wire_note, error), UINT32_MAX, false },
+	{ WIRE_B2S_NOTE, FIELD(wire_note, tuple.family), AF_INET6, true },
+	{ WIRE_B2S_NOTE, FIELD(wire_note, tuple.family), AF_UNIX, false },
+	{ WIRE_S2B_REPORT, FIELD(wire_report, error), 0, true },
+	{ WIRE_S2B_REPORT, FIELD(wire_report, error), 4095, true },
+	{ WIRE_S2B_REPORT, FIELD(wire_report, error), 4096, false },
+	{ WIRE_S2B_REPORT, FIELD(wire_report, error), UINT32_MAX, false },
+	{ WIRE_S2B_REPORT, FIELD(wire_report, taken), UINT64_MAX, true },
 };
 
 static void
@@ -632,35 +705,188 @@ test_one_byte_sets(void **state)
 	byte_try(WIRE_B2R_DESTROY, offsetof(struct wire_destroy, flags), 0x3);
 	byte_try(WIRE_R2B_HELLO, offsetof(struct wire_reaper_hello, selftest), 0x7);
 	byte_try(WIRE_R2B_HELLO, offsetof(struct wire_reaper_hello, time_wait), 0x3);
-	byte_try(WIRE_R2B_RESULT, offsetof(struct wire_result_record, result), 0x1fe);
+	byte_try(WIRE_R2B_RESULT, offsetof(struct wire_result_record, result), 0x0fe);
 	byte_try(WIRE_R2B_RESULT, offsetof(struct wire_result_record, state), 0x1fff);
 	byte_try(WIRE_R2B_RESULT, offsetof(struct wire_result_record, peer_notice), 0x3);
-	byte_try(WIRE_R2B_SAMPLED, offsetof(struct wire_sampled, found), 0x3e);
-	byte_try(WIRE_R2B_SAMPLED, offsetof(struct wire_sampled, mini), 0x3);
+	byte_try(WIRE_R2B_SAMPLED, offsetof(struct wire_sampled, found), 0x0a);
+	byte_try(WIRE_R2B_SAMPLED, offsetof(struct wire_sampled, mini), 0x1);
 	byte_try(WIRE_R2B_FOUND, offsetof(struct wire_found_record, state), 0xa30);
-	byte_try(WIRE_R2B_FOUND, offsetof(struct wire_found_record, mini), 0x3);
+	byte_try(WIRE_R2B_FOUND, offsetof(struct wire_found_record, mini), 0x1);
 	byte_try(WIRE_R2B_FOUND_END, offsetof(struct wire_found_end, complete), 0x3);
+	/* 12, which says that records are missing, is no record's: it has no number */
+	byte_try(WIRE_B2S_NOTE, offsetof(struct wire_note, action), 0xffe);
+	byte_try(WIRE_B2S_NOTE, offsetof(struct wire_note, outcome), 0xf);
+	byte_try(WIRE_B2S_NOTE, offsetof(struct wire_note, state), 0x1fff);
+	byte_try(WIRE_B2S_NOTE, offsetof(struct wire_note, notice), 0x3);
 }
 
-/* An orphan is in an orphan's state; what is held, or nothing, in any or none. */
+enum looks { LOOK_NONE, LOOK_FULL, LOOK_MINI, LOOKS };
+
+static void
+progress_put(struct wire_progress *p, enum looks looks)
+{
+	static const struct wire_progress progress[LOOKS] = {
+		[LOOK_MINI] = { .timer_ms = 190, .timer = 3 },
+	};
+
+	*p = looks == LOOK_FULL ? some_progress() : progress[looks];
+}
+
+/* What goes with what, said once more: found, state, kind of socket, error. */
+static bool
+sampled_good(unsigned found, unsigned s, unsigned mini, enum looks looks, int error)
+{
+	bool full_ok = mini == 0 && (looks == LOOK_FULL || looks == LOOK_NONE);
+	bool mini_ok = mini == 1 && looks == LOOK_MINI && (s == 5 || s == 6);
+
+	if (found == 1)
+		return error == 0 && (s == 4 || s == 5 || s == 9 || s == 11) &&
+		       (full_ok || mini_ok);
+	if (found == 3)
+		return error == 0 && s <= 12 && mini <= 1;
+	if (found == 4)
+		return error == 0 && s == 6 && mini_ok;
+	return (found == 2 || found == 5) && (error != 0) == (found == 5) && s == 0 && mini == 0 &&
+	       looks == LOOK_NONE;
+}
+
+static void
+sampled_try(unsigned found, unsigned s, unsigned mini, enum looks looks)
+{
+	static const int errors[] = { 0, 1, 4095, 4096 };
+	const struct kind *k = kind_of(WIRE_R2B_SAMPLED);
+
+	for (size_t i = 0; i < COUNT_OF(errors); i++) {
+		size_t len = packet_make(k, 1);
+		struct wire_sampled *r = (struct wire_sampled *)record_at(k, 0);
+		bool good = errors[i] < 4096 && sampled_good(found, s, mini, looks, errors[i]);
+
+		r->found = (uint8_t)found;
+		r->state = (uint8_t)s;
+		r->mini = (uint8_t)mini;
+		r->error = errors[i];
+		progress_put(&r->progress, looks);
+		assert_int_equal(check(len, k->dir), good ? WIRE_OK : WIRE_ERR_VALUE);
+	}
+}
+
 static void
 test_sampled_states(void **state)
 {
-	const struct kind *k = kind_of(WIRE_R2B_SAMPLED);
-
 	(void)state;
-	for (unsigned found = 0; found < 256; found++) {
+	for (unsigned found = 0; found < 8; found++) {
 		for (unsigned s = 0; s < 256; s++) {
-			size_t len = packet_make(k, 1);
-			struct wire_sampled *r = (struct wire_sampled *)record_at(k, 0);
-			bool orphan = s == 4 || s == 5 || s == 9 || s == 11;
-			bool good = found >= 1 && found <= 5 && (found == 1 ? orphan : s <= 12);
-
-			r->found = (uint8_t)found;
-			r->state = (uint8_t)s;
-			assert_int_equal(check(len, k->dir), good ? WIRE_OK : WIRE_ERR_VALUE);
+			for (unsigned mini = 0; mini < 3; mini++) {
+				for (enum looks looks = 0; looks < LOOKS; looks++)
+					sampled_try(found, s, mini, looks);
+			}
 		}
 	}
+}
+
+static void
+test_found_states(void **state)
+{
+	const struct kind *k = kind_of(WIRE_R2B_FOUND);
+
+	(void)state;
+	for (unsigned s = 0; s < 256; s++) {
+		for (unsigned mini = 0; mini < 3; mini++) {
+			for (enum looks looks = 0; looks < LOOKS; looks++) {
+				size_t len = packet_make(k, 1);
+				struct wire_found_record *r =
+					(struct wire_found_record *)record_at(k, 0);
+
+				r->state = (uint8_t)s;
+				r->mini = (uint8_t)mini;
+				progress_put(&r->progress, looks);
+				assert_int_equal(check(len, k->dir),
+					sampled_good(1, s, mini, looks, 0) ? WIRE_OK
+									   : WIRE_ERR_VALUE);
+			}
+		}
+	}
+}
+
+/* A window ends where it begins at the least, and is no longer than TCP can say. */
+static void
+test_windows(void **state)
+{
+	static const struct {
+		uint64_t acked, end;
+		bool good;
+	} cases[] = {
+		{ 0, 0, true },
+		{ 7, 7, true },
+		{ 7, 6, false },
+		{ 7, 7 + (uint64_t)UINT32_MAX, true },
+		{ 7, 8 + (uint64_t)UINT32_MAX, false },
+		{ UINT64_MAX, UINT64_MAX, true },
+		{ UINT64_MAX, 0, false },
+	};
+	const struct kind *k = kind_of(WIRE_R2B_FOUND);
+
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(cases); i++) {
+		size_t len = packet_make(k, 1);
+		struct wire_found_record *r = (struct wire_found_record *)record_at(k, 0);
+
+		r->progress.bytes_acked = cases[i].acked;
+		r->progress.window_end = cases[i].end;
+		assert_int_equal(check(len, k->dir), cases[i].good ? WIRE_OK : WIRE_ERR_VALUE);
+	}
+}
+
+/* An error goes with a failure, and is one that the kernel has. */
+static void
+test_errors(void **state)
+{
+	static const int32_t errors[] = { INT32_MIN, -1, 0, 1, 2, 4095, 4096, INT32_MAX };
+	const struct kind *results = kind_of(WIRE_R2B_RESULT), *ends = kind_of(WIRE_R2B_FOUND_END);
+
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(errors); i++) {
+		bool known = errors[i] >= 0 && errors[i] <= 4095;
+
+		for (unsigned result = 1; result <= 8; result++) {
+			size_t len = packet_make(results, 1);
+			struct wire_result_record *r =
+				(struct wire_result_record *)record_at(results, 0);
+
+			r->error = errors[i];
+			r->result = (uint8_t)result;
+			assert_int_equal(check(len, results->dir),
+				known && (errors[i] != 0) == (result == 8) ? WIRE_OK
+									   : WIRE_ERR_VALUE);
+		}
+		for (unsigned complete = 0; complete <= 1; complete++) {
+			size_t len = packet_make(ends, 1);
+			struct wire_found_end *r = (struct wire_found_end *)record_at(ends, 0);
+
+			r->error = errors[i];
+			r->complete = (uint8_t)complete;
+			assert_int_equal(check(len, ends->dir),
+				known && (errors[i] == 0 || complete == 0) ? WIRE_OK
+									   : WIRE_ERR_VALUE);
+		}
+	}
+}
+
+static void
+test_states_after(void **state)
+{
+	(void)state;
+	for (unsigned s = 0; s < 300; s++) {
+		uint32_t after = tcp_states_after(s);
+		bool stays = s == 4 || s == 5 || s == 6 || s == 9 || s == 11;
+
+		assert_true(s < 32 ? ((after >> s & 1) != 0) == stays : after == 0);
+		assert_int_equal(after & ~TCP_STATES_RULE, 0);
+	}
+	assert_int_equal(tcp_states_after(TCP_STATE_LAST_ACK), TCP_STATE_BIT(TCP_STATE_LAST_ACK));
+	assert_int_equal(tcp_states_after(TCP_STATE_CLOSING),
+		TCP_STATE_BIT(TCP_STATE_CLOSING) | TCP_STATE_BIT(TCP_STATE_TIME_WAIT));
+	assert_int_equal(tcp_states_after(TCP_STATE_LISTEN), 0);
 }
 
 /* Born in FIN-WAIT-1 or LAST-ACK; closed before the death, it may be on its way in any orphan's
@@ -684,6 +910,83 @@ test_orphan_states(void **state)
 			assert_int_equal(check(len, k->dir), good ? WIRE_OK : WIRE_ERR_VALUE);
 		}
 	}
+}
+
+/* What says how many records are missing has their number and none of its own. */
+static void
+test_suppressed(void **state)
+{
+	const struct kind *k = kind_of(WIRE_B2S_NOTE);
+	size_t len = packet_make(k, 1);
+	struct wire_note *n = (struct wire_note *)record_at(k, 0);
+
+	(void)state;
+	*n = (struct wire_note){ .action = WIRE_ACTION_SUPPRESSED, .count = 1 };
+	assert_int_equal(check(len, k->dir), WIRE_OK);
+	n->sequence = 1;
+	assert_int_equal(check(len, k->dir), WIRE_ERR_VALUE);
+	n->sequence = n->count = 0;
+	assert_int_equal(check(len, k->dir), WIRE_ERR_VALUE);
+}
+
+/* What is not known is zero. */
+static void
+test_note_unknown(void **state)
+{
+	const struct kind *k = kind_of(WIRE_B2S_NOTE);
+	struct wire_note *n = (struct wire_note *)record_at(k, 0);
+
+	(void)state;
+	for (unsigned flags = 0; flags < 256; flags++) {
+		size_t len = packet_make(k, 1);
+
+		n->flags = (uint8_t)flags;
+		assert_int_equal(check(len, k->dir), flags == 3		 ? WIRE_OK
+						     : (flags & 3u) == 3 ? WIRE_ERR_VALUE
+									 : WIRE_ERR_PAD);
+		n->uid = n->exit_code = 0;
+		assert_int_equal(check(len, k->dir), flags <= 3 ? WIRE_OK : WIRE_ERR_VALUE);
+	}
+	for (size_t bit = 0; bit < 8 * sizeof(n->tuple); bit++) {
+		size_t len = packet_make(k, 1);
+
+		memset(&n->tuple, 0, sizeof(n->tuple));
+		assert_int_equal(check(len, k->dir), WIRE_OK);
+		((uint8_t *)&n->tuple)[bit / 8] ^= (uint8_t)(1u << (bit % 8));
+		assert_int_equal(check(len, k->dir) == WIRE_OK, n->tuple.family == AF_INET);
+	}
+}
+
+static void
+word_try(size_t at, size_t size)
+{
+	const struct kind *k = kind_of(WIRE_B2S_NOTE);
+	size_t len = packet_make(k, k->max);
+	char *word = (char *)record_at(k, k->max - 1) + at;
+
+	for (int c = 1; c < 256; c++) {
+		const char *good = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+				   "0123456789_.-";
+
+		memset(word, 0, size);
+		word[size - 2] = (char)c;
+		assert_int_equal(check(len, k->dir), WIRE_OK); /* behind the end */
+		memset(word, 'x', size - 2);
+		assert_int_equal(
+			check(len, k->dir), strchr(good, c) != NULL ? WIRE_OK : WIRE_ERR_VALUE);
+	}
+	memset(word, 'x', size);
+	assert_int_equal(check(len, k->dir), WIRE_ERR_VALUE);
+}
+
+static void
+test_words(void **state)
+{
+	(void)state;
+	word_try(offsetof(struct wire_note, reason), WIRE_WORD_LEN);
+	word_try(offsetof(struct wire_note, verdict), WIRE_WORD_LEN);
+	word_try(offsetof(struct wire_note, class), WIRE_WORD_LEN);
+	word_try(offsetof(struct wire_note, rule), WIRE_RULE_LEN);
 }
 
 static void
@@ -710,6 +1013,8 @@ test_unterminated_text(void **state)
 	text_try(WIRE_T2B_EXIT, offsetof(struct wire_exit, owner.unit), WIRE_UNIT_LEN);
 	text_try(WIRE_T2B_ORPHAN, offsetof(struct wire_orphan, owner.comm), WIRE_COMM_LEN);
 	text_try(WIRE_T2B_ORPHAN, offsetof(struct wire_orphan, owner.unit), WIRE_UNIT_LEN);
+	text_try(WIRE_B2S_NOTE, offsetof(struct wire_note, comm), WIRE_COMM_LEN);
+	text_try(WIRE_B2S_NOTE, offsetof(struct wire_note, unit), WIRE_KEY_LEN);
 }
 
 /* ---- making headers, names ---- */
@@ -749,10 +1054,13 @@ test_names(void **state)
 	for (unsigned i = 0; i < 1000; i++) {
 		bool error = i <= WIRE_ERR_VALUE;
 		bool result = i >= WIRE_RESULT_DESTROYED && i <= WIRE_RESULT_FAILED;
+		bool action = i >= WIRE_ACTION_START && i <= WIRE_ACTION_SUPPRESSED;
 
 		assert_int_equal(strcmp(wire_error_text((enum wire_error)i), "?") != 0, error);
 		assert_int_equal(strcmp(wire_result_name(i), "?") != 0, result);
+		assert_int_equal(strcmp(wire_action_name(i), "?") != 0, action);
 	}
+	assert_string_equal(wire_action_name(WIRE_ACTION_CONFIG_RELOAD), "config-reload");
 	assert_string_equal(wire_result_name(WIRE_RESULT_REFUSED_LIVE), "refused-live");
 	assert_string_equal(wire_result_name(WIRE_RESULT_OTHER_NETNS), "other-netns");
 }
@@ -908,6 +1216,7 @@ sampled_holds(const struct wire_sampled *s)
 	assert_true(s->found >= 1 && s->found <= 5 && s->error >= 0 && s->mini <= 1);
 	assert_true(s->pad == 0 && s->state <= 12);
 	assert_true(s->found != 1 || state_of_orphan(s->state));
+	assert_true(s->error <= 4095 && (s->error != 0) == (s->found == 5));
 }
 
 static void
@@ -922,7 +1231,8 @@ found_holds(const struct wire_found_record *f)
 static void
 found_end_holds(const struct wire_found_end *f)
 {
-	assert_true(f->complete <= 1 && f->error >= 0);
+	assert_true(f->complete <= 1 && f->error >= 0 && f->error <= 4095);
+	assert_true(f->error == 0 || f->complete == 0);
 	for (size_t i = 0; i < sizeof(f->pad); i++)
 		assert_int_equal(f->pad[i], 0);
 }
@@ -930,8 +1240,23 @@ found_end_holds(const struct wire_found_end *f)
 static void
 result_holds(const struct wire_result_record *r)
 {
-	assert_true(r->error >= 0 && r->result >= 1 && r->result <= 8);
+	assert_true(r->error >= 0 && r->error <= 4095 && r->result >= 1 && r->result <= 8);
+	assert_true((r->error != 0) == (r->result == 8));
 	assert_true(r->state <= 12 && r->peer_notice <= 1 && (r->pad[0] | r->pad[1]) == 0);
+}
+
+static void
+note_holds(const struct wire_note *n)
+{
+	assert_true(n->action >= 1 && n->action <= 12 && n->outcome <= 3 && n->flags <= 3);
+	assert_true((n->action == 12) == (n->sequence == 0));
+	assert_true(n->state <= 12 && n->notice <= 1 && n->error >= 0 && n->error <= 4095);
+	assert_true(n->pid <= 0x7fffffff && n->exit_code < 65536 && n->cookie + 1 >= 1);
+	assert_true(strnlen(n->comm, 16) < 16 && strnlen(n->unit, 120) < 120);
+	assert_true(strnlen(n->reason, 32) < 32 && strnlen(n->rule, 64) < 64);
+	assert_true(strpbrk(n->reason, "\"' =\n") == NULL && strpbrk(n->rule, "\"' =\n") == NULL);
+	if (n->tuple.family != 0)
+		tuple_holds(&n->tuple);
 }
 
 static void
@@ -941,7 +1266,7 @@ hello_holds(const struct wire_view *view)
 	const struct wire_reaper_hello *r = view->records;
 
 	if (view->type == WIRE_T2B_HELLO)
-		assert_true(t->features < 8 && t->heartbeat_ms != 0);
+		assert_true(t->features < 8 && t->heartbeat_ms != 0 && t->heartbeat_ms <= 5000);
 	else
 		assert_true(r->selftest <= 2 && r->time_wait <= 1 && r->netns != 0 &&
 			    (r->pad[0] | r->pad[1]) == 0);
@@ -966,6 +1291,10 @@ record_holds(const struct wire_view *view, size_t i)
 		found_holds(&((const struct wire_found_record *)view->records)[i]);
 	else if (view->type == WIRE_R2B_FOUND_END)
 		found_end_holds(view->records);
+	else if (view->type == WIRE_B2S_NOTE)
+		note_holds(&((const struct wire_note *)view->records)[i]);
+	else if (view->type == WIRE_S2B_REPORT)
+		assert_true(((const struct wire_report *)view->records)->error >= 0);
 	else if (view->type == WIRE_T2B_HELLO || view->type == WIRE_R2B_HELLO)
 		hello_holds(view);
 }
@@ -994,7 +1323,7 @@ packet_fuzz(enum wire_direction *dir)
 	size_t len = packet_make(k, 1 + random_below(random_below(4) == 0 ? k->max : 1));
 	const uint8_t odd[] = { 0, 1, 0x7f, 0x80, 0xff };
 
-	*dir = random_below(20) != 0 ? k->dir : (enum wire_direction)random_below(3);
+	*dir = random_below(20) != 0 ? k->dir : (enum wire_direction)random_below(5);
 	if (random_below(10) == 0) {
 		len = random_below(WIRE_PACKET_MAX + 1);
 		random_fill(packet, len);
@@ -1057,8 +1386,15 @@ main(void)
 		cmocka_unit_test(test_orphan_states),
 		cmocka_unit_test(test_proved),
 		cmocka_unit_test(test_sampled_states),
+		cmocka_unit_test(test_found_states),
+		cmocka_unit_test(test_windows),
+		cmocka_unit_test(test_errors),
+		cmocka_unit_test(test_states_after),
 		cmocka_unit_test(test_progress_made),
 		cmocka_unit_test(test_progress_evidence),
+		cmocka_unit_test(test_suppressed),
+		cmocka_unit_test(test_note_unknown),
+		cmocka_unit_test(test_words),
 		cmocka_unit_test(test_unterminated_text),
 		cmocka_unit_test(test_header_fill),
 		cmocka_unit_test(test_names),

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* links: reaper/work.c reaper/queue.c reaper/limit.c proto/wire.c proto/log.c */
+/* links: reaper/work.c reaper/queue.c proto/limit.c proto/wire.c proto/log.c */
 /* Links reaper/work.c and what it works with. The kind of resource is played by `fake` below. */
 #include "tests/unit/unit.h"
 
@@ -231,16 +231,14 @@ test_invalid(void **state)
 		assert_int_equal(records[i].result, WIRE_RESULT_OTHER_NETNS);
 }
 
-/* Still held: put back, and due later, proved or not. */
 static void
-test_retry(void **state)
+retry_after(enum verdict verdict)
 {
 	struct wire_result_record records[WIRE_BATCH_MAX];
 	mono_ns due, before;
 
-	(void)state;
 	work_start(1000);
-	asked.look = VERDICT_RETRY;
+	asked.look = verdict;
 	add(1, true);
 	add(1, false);
 	before = clock_now();
@@ -250,6 +248,15 @@ test_retry(void **state)
 	while (asked.what[asked.calls > 0 ? asked.calls - 1 : 0] == 'L')
 		results_of(records);
 	assert_true(records[0].tries >= 2);
+}
+
+/* Still held, or the kernel had no room: put back, and due later, proved or not. */
+static void
+test_retry(void **state)
+{
+	(void)state;
+	retry_after(VERDICT_RETRY);
+	retry_after(VERDICT_BUSY);
 }
 
 int

@@ -111,9 +111,27 @@ assert_one_line(const char *text, const char *part)
 
 static int stderr_before = -1, stderr_kept = -1;
 
+/* What ends a test within the code under test has been said to memory. */
+static inline void
+stderr_rescue(void)
+{
+	char text[4096];
+	off_t at = 0;
+	ssize_t n;
+
+	while (stderr_before >= 0 && (n = pread(stderr_kept, text, sizeof(text), at)) > 0 &&
+		write(stderr_before, text, (size_t)n) == n)
+		at += n;
+}
+
 static inline int
 stderr_keep(void)
 {
+	static bool watched;
+
+	if (!watched && atexit(stderr_rescue) != 0)
+		return -1;
+	watched = true;
 	stderr_before = dup(STDERR_FILENO);
 	stderr_kept = memfd_create("stderr", MFD_CLOEXEC);
 #ifdef EGB_SANITIZE
@@ -131,6 +149,7 @@ stderr_give_back(void)
 #endif
 	close(stderr_before);
 	close(stderr_kept);
+	stderr_before = -1;
 }
 
 /* How often `part` has been said since stderr_keep(). */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef REAPER_LIMIT_H
-#define REAPER_LIMIT_H
+#ifndef PROTO_LIMIT_H
+#define PROTO_LIMIT_H
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -8,8 +8,9 @@
 #include "proto/scalars.h"
 
 /*
- * How many destroys, and how many dumps, the reaper makes, whatever it is told (I2). A token
- * bucket: `rate` tokens per second, room for one second's worth. Pure: time is a parameter.
+ * What a role does of one thing at most, whatever it is told (I2): the reaper's destroys and dumps,
+ * the sink's messages. A token bucket: `rate` tokens per second, room for one second's worth. Pure:
+ * time is a parameter.
  *
  * In any time t at most ceiling * (t + 1 s) tokens are given.
  */
@@ -18,7 +19,7 @@
 
 struct limit {
 	uint64_t ceiling; /* from argv, for good */
-	uint64_t rate;	  /* min(ceiling, what the broker says) */
+	uint64_t rate;	  /* min(ceiling, what a peer says) */
 	uint64_t credit;  /* in billionths of a token */
 	mono_ns settled;  /* credit is right for this time */
 };
@@ -30,7 +31,7 @@ void limit_init(struct limit *l, uint64_t ceiling, mono_ns now);
  * back to it, never above. 0 stops everything. Never adds credit, however often it is called. */
 void limit_set(struct limit *l, uint64_t rate, mono_ns now);
 
-/* Takes one token. False when there is none: refused-rate. */
+/* Takes one token. False when there is none. */
 bool limit_take(struct limit *l, mono_ns now);
 
 /* Nanoseconds from `now` until limit_take() will find a token: 0 when there is one, UINT64_MAX when

@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <string.h>
+
+#include "notify.h"
+#include "proto/build_id.h"
+#include "proto/clock.h"
+#include "proto/log.h"
+#include "say.h"
+#include "service_parts.h"
+#include "sinks.h"
+
+/* More heartbeats than this make no more pings, nor does the service manager hear of them. */
+#define PING_PAUSE_NS (10 * NS_PER_MS)
+
+#define PACKETS_A_TURN 16u /* per channel: then the other side gets its turn */
+
+/* Whoever has more to say fills his packets. So behind one that is not full nothing is looked for:
+ * should there be something, the loop comes round at once. */
+static bool
+more_expected(const struct wire_view *view)
+{
+	return view->count == WIRE_BATCH_MAX;
+}
+
+/* ---- the tracker -------------------------------------------------------------------------------
+ */
+
+static void
+tracker_hello(const struct wire_tracker_hello *hello)
+{
+	if (svc.tracker_here)
+		fatal("the tracker broke the protocol: a second HELLO");
+	build_check(hello->build_id, "tracker");
+	svc.tracker_hello = *hello;
+	svc.tracker_here = true;
+	event_del(svc.tracker_event); /* what follows waits until the reaper is here, too */
+	ready_check();
+	if (svc.ready)
+		event_on(svc.tracker_event);
+}
+
+uint64_t
+patience_ns(void)
+{
+	return 3ull * svc.tracker_hello.heartbeat_ms * NS_PER_MS + NS_PER_S;
+}
+
+/* One ping at a time. A heartbeat drives it through the reaper, so that the watchdog hears of it
+ * only when all three loops have turned. */
+static void
+ping_send(void)
+{
+	struct wire_ping ping = { .nonce = svc.ping_nonce + 1 };
+	mono_ns now = clock_now();
+
+	if (svc.pinged.ns != 0 && now.ns - svc.pinged.ns < PING_PAUSE_NS)
+		return;
+	if (svc.pong_nonce != svc.ping_nonce ||
+		channel_send(&svc.reaper, WIRE_B2R_PING, &ping, 1) < 0)
+		return; /* the last is not answered, or the channel is full: the next heartbeat
+			   tries */
+	svc.ping_nonce++;
+	svc.pinged = now;
+	svc.reaper_heard = false;
+	timer_set(svc.pong_timer, patience_ns());
+}
+
+void
+answers_check(void)
+{
+	if (engine_overdue(&svc.engine, clock_now()))
+		fatal("the reaper owes an answer for more than %llu s: the service stops",
+			ANSWER_PATIENCE_NS / NS_PER_S);
+}
+
+static void
+heartbeat_take(void)
+{
+	svc.heartbeats++;
+	if (svc.stopping)
+		return;
+	timer_set(svc.patience_timer, patience_ns());
+	answers_check();
+	sinks_reap();
+	ping_send();
+	say_rest();
+}
+
+static void
+tracker_message(const struct wire_view *view)
+{
+	if (!svc.tracker_here && view->type != WIRE_T2B_HELLO)
+		fatal("the tracker broke the protocol: %s before HELLO",
+			wire_type_name(view->type));
+	switch ((int)view->type) {
+	case WIRE_T2B_HELLO:
+		tracker_hello(view->records);
+		break;
+	case WIRE_T2B_ORPHAN:
+		engine_orphans(&svc.engine, view->records, view->count, clock_now());
+		break;
+	case WIRE_T2B_EXIT:
+		svc.engine.exits += view->count;
+		break;
+	case WIRE_T2B_LOST:
+		engine_lost(&svc.engine, view->records, clock_now());
+		break;
+	case WIRE_T2B_HEARTBEAT:
+		heartbeat_take();
+		break;
+	default:
+		fatal("the tracker sent a message nobody expects: this is a bug");
+	}
+}
+
+void
+on_tracker(evutil_socket_t fd, short what, void *arg)
+{
+	struct wire_view view;
+
+	(void)fd;
+	(void)what;
+	(void)arg;
+	for (unsigned n = 0; n < PACKETS_A_TURN && !svc.finished; n++) {
+		enum channel_event event = channel_recv(&svc.tracker, &view);
+
+		if (event == CHANNEL_EOF && svc.stopping) {
+			svc.tracker_done = true;
+			event_del(svc.tracker_event);
+			break;
+		}
+		if (event == CHANNEL_EOF) {
+			role_lost("tracker");
+			return;
+		}
+		if (event == CHANNEL_EMPTY)
+			break;
+		tracker_message(&view);
+		if (!svc.ready)
+			return;
+		if (!more_expected(&view))
+			break;
+	}
+	turn_end();
+}
+
+/* ---- the reaper --------------------------------------------------------------------------------
+ */
+
+static void
+reaper_hello(const struct wire_reaper_hello *hello)
+{
+	struct wire_broker_hello mine;
+
+	if (svc.reaper_here)
+		fatal("the reaper broke the protocol: a second HELLO");
+	build_check(hello->build_id, "reaper");
+	if (hello->netns != svc.netns)
+		fatal("the reaper broke the protocol: it says it is in network namespace %u, and "
+		      "was "
+		      "started in %u",
+			hello->netns, svc.netns);
+	svc.reaper_hello = *hello;
+	svc.reaper_here = true;
+	memcpy(mine.build_id, build_id, sizeof(mine.build_id));
+	mine.destroy_limit = rate_per_second(&svc.policy->destroy_limit);
+	if (channel_send(&svc.reaper, WIRE_B2R_HELLO, &mine, 1) < 0)
+		fatal("cannot greet the reaper: %s", strerror(errno));
+	ready_check();
+	if (svc.ready)
+		event_on(svc.tracker_event);
+}
+
+static void
+pong_take(const struct wire_pong *pong)
+{
+	if (pong->nonce <= svc.pong_nonce || pong->nonce > svc.ping_nonce)
+		fatal("the reaper broke the protocol: an answer to a ping that was not sent");
+	svc.pong_nonce = pong->nonce;
+	event_del(svc.pong_timer);
+	notify_send("WATCHDOG=1");
+}
+
+static void
+reaper_message(const struct wire_view *view)
+{
+	if (!svc.reaper_here && view->type != WIRE_R2B_HELLO)
+		fatal("the reaper broke the protocol: %s before HELLO", wire_type_name(view->type));
+	switch ((int)view->type) {
+	case WIRE_R2B_HELLO:
+		reaper_hello(view->records);
+		break;
+	case WIRE_R2B_RESULT:
+		engine_results(&svc.engine, view->records, view->count, clock_now());
+		break;
+	case WIRE_R2B_SAMPLED:
+		engine_samples(&svc.engine, view->records, view->count, clock_now());
+		break;
+	case WIRE_R2B_FOUND:
+		engine_found(&svc.engine, view->records, view->count, clock_now());
+		break;
+	case WIRE_R2B_FOUND_END:
+		engine_found_end(&svc.engine, view->records, clock_now());
+		break;
+	case WIRE_R2B_PONG:
+		pong_take(view->records);
+		break;
+	default:
+		fatal("the reaper sent a message nobody expects: this is a bug");
+	}
+}
+
+void
+on_reaper(evutil_socket_t fd, short what, void *arg)
+{
+	struct wire_view view;
+
+	(void)fd;
+	(void)what;
+	(void)arg;
+	for (unsigned n = 0; n < PACKETS_A_TURN && !svc.finished; n++) {
+		enum channel_event event = channel_recv(&svc.reaper, &view);
+
+		if (event == CHANNEL_EOF) {
+			role_lost("reaper");
+			return;
+		}
+		if (event == CHANNEL_EMPTY)
+			break;
+		svc.reaper_heard = true;
+		reaper_message(&view);
+		if (!more_expected(&view))
+			break;
+	}
+	turn_end();
+}
+
+/* An answer may wait behind a long row of results: what counts is that the reaper is heard at all.
+ */
+void
+on_pong_late(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	(void)arg;
+	if (!svc.reaper_heard || clock_now().ns - svc.pinged.ns > ANSWER_PATIENCE_NS)
+		fatal("the reaper does not answer: the service stops");
+	svc.reaper_heard = false;
+	timer_set(svc.pong_timer, patience_ns());
+}
