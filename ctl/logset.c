@@ -156,8 +156,9 @@ follower_fail(const struct follower *f, const char *what)
 	return -1;
 }
 
+/* The file at the path if it is another than the one followed and has been written to, or -1. */
 static int
-follower_reopen(struct follower *f)
+follower_next(const struct follower *f)
 {
 	struct stat st;
 	int fd = open(f->path, O_RDONLY | O_CLOEXEC);
@@ -168,11 +169,21 @@ follower_reopen(struct follower *f)
 		close(fd);
 		return -1;
 	}
+	return fd;
+}
+
+static int
+follower_switch(struct follower *f, int fd)
+{
+	struct stat st;
+
 	if (f->fd >= 0)
 		close(f->fd);
 	f->fd = fd;
-	f->inode = st.st_ino;
 	f->used = 0;
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return -1;
+	f->inode = st.st_ino;
 	return 0;
 }
 
@@ -188,7 +199,7 @@ follower_open(struct follower *f, const char *path, uint64_t offset)
 		inotify_add_watch(f->notify, dirname(copy),
 			IN_MODIFY | IN_CREATE | IN_MOVED_TO | IN_MOVED_FROM) < 0)
 		return follower_fail(f, "cannot watch");
-	if (follower_reopen(f) < 0)
+	if (follower_switch(f, follower_next(f)) < 0)
 		return follower_fail(f, "cannot follow");
 	return lseek(f->fd, (off_t)offset, SEEK_SET) < 0 ? follower_fail(f, "cannot follow") : 0;
 }
@@ -235,14 +246,23 @@ logset_follow(struct logset *set, bool (*take)(void *context, struct record *r),
 	void *context)
 {
 	struct follower f;
-	int rc = follower_open(&f, set->paths[set->count - 1], set->walked);
+	int rc = follower_open(&f, set->paths[set->count - 1], set->walked), next = -1;
 
 	while (rc == 0 && follower_read(&f, set, take, context)) {
 		idle();
-		/* After a rotation the old file is read to its end first. */
-		if (follower_reopen(&f) < 0)
+		next = follower_next(&f);
+		if (next < 0) {
 			rc = follower_wait(&f);
+			continue;
+		}
+		/* Who writes to the new file is done with the old: what it got since, and no more. */
+		if (!follower_read(&f, set, take, context))
+			break;
+		rc = follower_switch(&f, next);
+		next = -1;
 	}
+	if (next >= 0)
+		close(next);
 	if (f.fd >= 0)
 		close(f.fd);
 	if (f.notify >= 0)

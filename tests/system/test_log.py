@@ -305,6 +305,8 @@ def test_follow(service):
     follower = subprocess.Popen([CTL, "log", "--json", "-f", service.log_path],
                                 stdout=subprocess.PIPE)
     try:
+        # A follower that has shown something has the file open.
+        assert wait_readable([follower.stdout.fileno()])
         service.destroyed(die(service))
         before = service.log_path.with_suffix(".jsonl.1")
         service.log_path.rename(before)
