@@ -255,7 +255,8 @@ logset_follow(struct logset *set, bool (*take)(void *context, struct record *r),
 			rc = follower_wait(&f);
 			continue;
 		}
-		/* Who writes to the new file is done with the old: what it got since, and no more. */
+		/* Who writes to the new file is done with the old: what it got since, and no more.
+		 */
 		if (!follower_read(&f, set, take, context))
 			break;
 		rc = follower_switch(&f, next);

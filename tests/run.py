@@ -5,7 +5,7 @@
     run.py [--step NAME COMMAND]... [--build FOLDER]... [--strict FOLDER]... [--system FOLDER]
 
 A step counts as one test; exit status 77 skips it. Unit tests are the programs FOLDER/tests/test_*
-of every build; the system tests run against every build, and against strict builds under
+of every build; the system tests run against every build, in parts, and against strict builds under
 tests/variants/watch.c, side by side. Those marked "once" run against the first only, which has the
 machine to itself then. They need root and are skipped without.
 The last line is "N passed, N failed, N skipped". Exit status 1 when anything failed or nothing ran.
@@ -23,6 +23,7 @@ import time
 import xml.etree.ElementTree as ElementTree
 
 SKIPPED = 77
+PARTS = 4  # of a build's system tests, so that no lane is the last for long
 
 
 class Tally:
@@ -98,14 +99,17 @@ def run_unit(tally, program, scratch):
 
 
 class Suite:
-    """The system tests of one build; strict: watched (tests/variants/watch.c), where rules of the
-    filters that no test uses are one failure."""
+    """The system tests of one build, or part = (N, OF) of their files; strict: watched
+    (tests/variants/watch.c), where rules of the filters that no test uses are one failure."""
 
-    def __init__(self, folder, build, scratch, marks, strict=False):
-        self.build, self.strict, self.marks, self.status = build, strict, marks, None
-        self.report = scratch / f"{folder}-{build}-{marks}.xml".replace("/", "-").replace(" ", "-")
+    def __init__(self, folder, build, scratch, marks, strict=False, part=(1, 1)):
+        self.build, self.strict, self.status = build, strict, None
+        number, of = part
+        self.what = marks if of == 1 else f"{marks}, part {number} of {of}"
+        self.report = scratch / f"{folder}-{build}-{marks}-{number}.xml".replace("/", "-").replace(" ", "-")
+        files = sorted(map(str, pathlib.Path(folder).glob("test_*.py")))[number - 1::of]
         self.command = [*([f"{build}/tests/watch"] if strict else []), sys.executable, "-B", "-m", "pytest",
-                        "-q", "-p", "no:cacheprovider", f"--junitxml={self.report}", "-m", marks, folder]
+                        "-q", "-p", "no:cacheprovider", f"--junitxml={self.report}", "-m", marks, *files]
 
     def run(self):
         """What it prints comes when it is over: others run beside it."""
@@ -118,7 +122,7 @@ class Suite:
 
     def add_to(self, tally):
         part, root = Tally(), os.geteuid() == 0
-        print(f"system tests against {self.build}, {self.marks}:\n{self.printed}", flush=True)
+        print(f"system tests against {self.build}, {self.what}:\n{self.printed}", flush=True)
         if self.report.exists():
             part.add_suites(self.report, details=False)
         else:
@@ -127,13 +131,15 @@ class Suite:
         if self.strict and root:
             part.add(passed=self.status == 0, failed=self.status != 0)
             say("ok" if self.status == 0 else "FAIL", f"every rule of the filters of {self.build} is used")
-        tally.add_part(f"system tests of {self.build}, {self.marks} {self.took}", part)
+        tally.add_part(f"system tests of {self.build}, {self.what} {self.took}", part)
 
 
 def run_suites(tally, folder, builds, strict, scratch):
     """A lane more than CPUs, for most of a test is waiting; then what wants the machine for itself."""
-    beside = [Suite(folder, build, scratch, "not once") for build in builds] + \
-        [Suite(folder, build, scratch, "not once", True) for build in strict]
+    # The longest first: the strict ones see the use of every rule, and stay whole.
+    beside = [Suite(folder, build, scratch, "not once", True) for build in strict] + \
+        [Suite(folder, build, scratch, "not once", part=(number, PARTS))
+         for build in reversed(builds) for number in range(1, PARTS + 1)]
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count() + 1) as pool:
         for suite in pool.map(Suite.run, beside):
             suite.add_to(tally)
