@@ -7,8 +7,9 @@
 #include "engine_parts.h"
 #include "proto/log.h"
 
-/* Decisions made between two writes of the log: bounds what one write(2) carries. */
-#define TURN_DECISIONS 1024u
+/* Decisions of one turn: bounds what one write(2) of the log carries, and for how long nobody reads
+ * what the tracker sends. */
+#define TURN_DECISIONS 256u
 
 void
 engine_init(struct engine *e, struct policy *policy, struct auditlog *log, struct channel *reaper,
@@ -160,26 +161,24 @@ fresh_decide(struct engine *e, mono_ns now)
 
 	/* While the log cannot be written nothing new is decided: the ghosts stay, fresh. */
 	while (n++ < TURN_DECISIONS && !e->log->failing &&
-		(ghost = TAILQ_FIRST(&e->ghosts.queues[GHOST_FRESH])) != NULL)
+		(ghost = ghosts_first(&e->ghosts, GHOST_FRESH)) != NULL)
 		decide_ghost(e, ghost, now);
 }
 
 bool
 engine_turn(struct engine *e, mono_ns now)
 {
-	bool full = false;
+	bool full;
 
 	due_wake(e, now);
 	decide_held(e, now);
 	lost_due(e, now);
-	do {
-		fresh_decide(e, now);
-		if (e->ghosts.counts[GHOST_FRESH] == 0)
-			batches_turn(e, now);
-		if (!auditlog_flush(e->log))
-			return false;
-		full = requests_send(e, now);
-	} while (e->ghosts.counts[GHOST_FRESH] != 0);
+	fresh_decide(e, now);
+	if (e->ghosts.counts[GHOST_FRESH] == 0)
+		batches_turn(e, now);
+	if (!auditlog_flush(e->log))
+		return false;
+	full = requests_send(e, now);
 	e->blocked = adopt_send(e, now) || full;
 	return e->blocked;
 }
@@ -202,6 +201,8 @@ record_due(const struct engine *e, mono_ns now, uint64_t *due, bool *any)
 
 	if (e->log->failing)
 		return;
+	if (e->ghosts.counts[GHOST_FRESH] != 0) /* the turn was not for all */
+		earlier(due, any, now);
 	if (breaker_next(&e->breaker, &hold))
 		earlier(due, any, hold);
 	if (e->batches.waiting)

@@ -112,6 +112,7 @@ ghosts_init(struct ghosts *g, const char *boot_id)
 	keyed_start();
 	memset(g, 0, sizeof(*g));
 	TAILQ_INIT(&g->idle);
+	fair_init(&g->fresh);
 	fair_init(&g->unsampled);
 	fair_init(&g->decided);
 	g->unknown_slot = slot_of(BUDGET_UID_UNKNOWN, "unknown");
@@ -187,7 +188,8 @@ owner_release(struct ghosts *g, struct owner *owner)
 static struct fair *
 fair_of(struct ghosts *g, enum ghost_phase phase)
 {
-	return phase == GHOST_DECIDED	  ? &g->decided
+	return phase == GHOST_FRESH	  ? &g->fresh
+	       : phase == GHOST_DECIDED	  ? &g->decided
 	       : phase == GHOST_UNSAMPLED ? &g->unsampled
 					  : NULL;
 }

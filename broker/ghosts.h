@@ -31,9 +31,9 @@
 #define GHOST_LANE_SETTLE (POLICY_RULES_MAX + 1)
 #define GHOST_LANE_RATE	  (POLICY_RULES_MAX + 2)
 
-/* Whoever asks the reaper for much must not keep it from others: its two queues are divided by uid,
- * and each part by unit, and served in turn. The place is a hash with a secret, so that nobody can
- * choose whose it shares. */
+/* Whoever leaves many ghosts must not keep the service from others: the queues of what is to be
+ * decided, sampled and destroyed are divided by uid, and each part by unit, and served in turn. The
+ * place is a hash with a secret, so that nobody can choose whose it shares. */
 #define FAIR_UIDS  64u
 #define FAIR_UNITS 64u
 #define FAIR_SLOTS (FAIR_UIDS * FAIR_UNITS)
@@ -116,7 +116,7 @@ struct ghosts {
 	unsigned idle_count;
 	struct ghost_queue queues[GHOST_PHASES]; /* but those that are in lanes, or fair */
 	struct ghost_queue lanes[GHOST_LANES];	 /* one delay each, so first in is first due */
-	struct fair unsampled, decided;		 /* GHOST_UNSAMPLED, GHOST_DECIDED */
+	struct fair fresh, unsampled, decided;	 /* GHOST_FRESH, GHOST_UNSAMPLED, GHOST_DECIDED */
 	unsigned counts[GHOST_PHASES];
 	unsigned slot_counts[FAIR_SLOTS];
 	unsigned unknown_slot;

@@ -13,7 +13,10 @@
 /* More heartbeats than this make no more pings, nor does the service manager hear of them. */
 #define PING_PAUSE_NS (10 * NS_PER_MS)
 
-#define PACKETS_A_TURN 16u /* per channel: then the other side gets its turn */
+/* Then the other side gets its turn. What waits to be read from the tracker fills the ring behind
+ * it, and is lost when that is full; nothing else that waits is. */
+#define TRACKER_PACKETS_A_TURN 256u
+#define REAPER_PACKETS_A_TURN  16u
 
 /* Whoever has more to say fills his packets. So behind one that is not full nothing is looked for:
  * should there be something, the loop comes round at once. */
@@ -122,7 +125,7 @@ on_tracker(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	(void)arg;
-	for (unsigned n = 0; n < PACKETS_A_TURN && !svc.finished; n++) {
+	for (unsigned n = 0; n < TRACKER_PACKETS_A_TURN && !svc.finished; n++) {
 		enum channel_event event = channel_recv(&svc.tracker, &view);
 
 		if (event == CHANNEL_EOF && svc.stopping) {
@@ -219,7 +222,7 @@ on_reaper(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	(void)arg;
-	for (unsigned n = 0; n < PACKETS_A_TURN && !svc.finished; n++) {
+	for (unsigned n = 0; n < REAPER_PACKETS_A_TURN && !svc.finished; n++) {
 		enum channel_event event = channel_recv(&svc.reaper, &view);
 
 		if (event == CHANNEL_EOF) {

@@ -28,8 +28,11 @@
 #include "spawn.h"
 
 #define HEARTBEAT_MS   5000u
-#define CHANNEL_BUFFER (4 << 20) /* the default holds some 278 small packets */
-#define SINK_BUFFER    (1 << 16) /* what finds no room is kept by the broker, as far as it goes */
+#define CHANNEL_BUFFER (16 << 20) /* the kernel doubles it: the events of 120,000 orphans */
+#define SINK_BUFFER    (1 << 16)  /* what finds no room is kept by the broker, as far as it goes */
+
+/* Who dies uses the processors while the ring fills. It is emptied in a fraction of that time. */
+#define TRACKER_NICE (-10)
 
 #define BTF_PATH "/sys/kernel/btf/vmlinux"
 
@@ -192,6 +195,7 @@ tracker_start(const struct options *opt, const struct ids *ids, const struct cha
 			  .ids = ids->tracker,
 			  .caps = CAP_BIT(CAP_BPF) | CAP_BIT(CAP_PERFMON),
 			  .bounding = CAP_BIT(CAP_BPF),
+			  .nice = TRACKER_NICE,
 			  .fds = fds,
 			  .fd_count = sizeof(fds) / sizeof(fds[0]) },
 		opt->libexec, program);

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -122,6 +123,17 @@ privileges_drop(const struct role *role)
 	caps_apply(role, CAPNG_SELECT_AMBIENT);
 }
 
+/* Where it is not allowed the role works as well, only later when much goes on. */
+static void
+priority_raise(const struct role *role)
+{
+	errno = 0;
+	if (role->nice == 0 || (getpriority(PRIO_PROCESS, 0) <= role->nice && errno == 0))
+		return;
+	if (setpriority(PRIO_PROCESS, 0, role->nice) < 0)
+		log_debug("the %s has no priority over others: %s", role->name, strerror(errno));
+}
+
 _Noreturn void
 spawn_become(const struct role *role, const char *libexec, int program)
 {
@@ -134,6 +146,7 @@ spawn_become(const struct role *role, const char *libexec, int program)
 	for (; role->argv[n] != NULL && n + 2 < ARGV_MAX; n++)
 		argv[n + 1] = role->argv[n];
 	program = fds_place(role, program);
+	priority_raise(role);
 	if (role->ids.uid != 0)
 		privileges_drop(role);
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)

@@ -19,6 +19,7 @@ struct role {
 	struct role_ids ids;	 /* uid 0: stay who we are (only --check-config does that) */
 	uint64_t caps;		 /* permitted, effective, inheritable, ambient: CAP_BIT() mask */
 	uint64_t bounding;
+	int nice; /* setpriority(2), as far as it is allowed; 0: the launcher's own */
 	const struct fd_place *fds;
 	unsigned fd_count;
 };

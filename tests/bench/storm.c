@@ -241,13 +241,16 @@ static void
 rival_end(void)
 {
 	struct rusage u;
+	int status;
 
 	if (storm.rival_pid == 0)
 		return;
 	if (stopwatch_gone() < storm.victims.count * storm.victims.each_count)
 		kill(storm.rival_pid, SIGKILL);
-	if (wait4(storm.rival_pid, NULL, 0, &u) < 0)
+	if (wait4(storm.rival_pid, &status, 0, &u) < 0)
 		fatal("wait4: %s", strerror(errno));
+	if (WIFEXITED(status) && WEXITSTATUS(status) != 0)
+		fatal("the rival has failed: status %d", status);
 	storm.rival_cpu_ns = (uint64_t)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) * NS_PER_S +
 			     (uint64_t)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) * 1000;
 }

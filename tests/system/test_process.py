@@ -162,6 +162,14 @@ def test_capabilities(service, role):
                      "CapBnd": bounding, "CapAmb": ambient}
 
 
+def test_the_tracker_goes_first(service):
+    """Its ring fills while those who die use the processors."""
+    nice = {role: os.getpriority(os.PRIO_PROCESS, pid) for role, pid in service.roles().items()}
+    mine = os.getpriority(os.PRIO_PROCESS, 0)
+    assert nice.pop("tracker") == min(mine, -10)
+    assert set(nice.values()) == {mine}
+
+
 @pytest.mark.parametrize("role", ROLES)
 def test_locked_down(service, role):
     pid = service.roles()[role]

@@ -597,12 +597,16 @@ reaper_has_found(uint64_t round, uint32_t count)
 
 /* ---- turns ---- */
 
+/* As the loop does: a turn at once where the last was not for all. */
 static inline bool
 turn(void)
 {
-	bool full = engine_turn(&engine, now);
+	bool full;
 
-	log_read();
+	do {
+		full = engine_turn(&engine, now);
+		log_read();
+	} while (engine.ghosts.counts[GHOST_FRESH] != 0 && !engine.log->failing);
 	return full;
 }
 

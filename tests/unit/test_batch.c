@@ -315,6 +315,7 @@ test_units_of_one_uid(void **state)
 	(void)state;
 	budget_of(1);
 	many_in(812, 100, 20);
+	turn();
 	memcpy(orphan.owner.unit, "victim.service", 15);
 	orphan_in(&orphan);
 	pass(5 * NS_PER_MS);

@@ -578,6 +578,38 @@ test_observe_while_the_log_is_broken(void **state)
 	assert_int_equal(in_hand(), 0);
 }
 
+/* ---- a storm ---- */
+
+/* Events that nobody reads are lost: a turn decides some, and the next comes at once. Who has one
+ * ghost does not wait behind those of who has many. */
+static void
+test_storm_by_turns(void **state)
+{
+	const uint64_t count = 3000;
+	struct wire_orphan other = orphan_of(900, count + 1);
+	uint64_t in_ns;
+	unsigned turns = 0;
+
+	(void)state;
+	for (uint64_t i = 1; i <= count; i++)
+		killed_in(812, i);
+	memcpy(other.owner.unit, "other.service", 14);
+	orphan_in(&other);
+	do {
+		unsigned before = engine.ghosts.counts[GHOST_FRESH];
+
+		engine_turn(&engine, now);
+		log_read();
+		turns++;
+		assert_true(before - engine.ghosts.counts[GHOST_FRESH] <= 256);
+		assert_int_equal(seen.decided[count + 1], 1);
+		if (engine.ghosts.counts[GHOST_FRESH] != 0)
+			assert_true(engine_next_due(&engine, now, &in_ns) && in_ns == 0);
+		reaper_reads();
+	} while (engine.ghosts.counts[GHOST_FRESH] != 0);
+	assert_int_equal(turns, (count + 1 + 255) / 256);
+}
+
 /* ---- the reaper's channel ---- */
 
 static void
@@ -1566,6 +1598,7 @@ main(void)
 		ON_STAGE(test_no_log_no_request),
 		ON_STAGE(test_log_breaks_on_the_way),
 		ON_STAGE(test_observe_while_the_log_is_broken),
+		ON_STAGE(test_storm_by_turns),
 		ON_STAGE(test_full_channel),
 		ON_STAGE(test_pace),
 		ON_STAGE(test_turns),

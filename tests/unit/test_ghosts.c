@@ -271,10 +271,10 @@ test_first_come(void **state)
 	struct ghost *a = add(1, 1), *b = add(1, 2), *c = add(1, 3);
 
 	(void)state;
-	queue_expect(&table.queues[GHOST_FRESH], (const uint64_t[]){ 1, 2, 3 }, 3);
+	queue_expect(&table.fresh.parts[a->slot], (const uint64_t[]){ 1, 2, 3 }, 3);
 	ghosts_move(&table, b, GHOST_DECIDED);
 	ghosts_move(&table, a, GHOST_DECIDED);
-	queue_expect(&table.queues[GHOST_FRESH], (const uint64_t[]){ 3 }, 1);
+	queue_expect(&table.fresh.parts[a->slot], (const uint64_t[]){ 3 }, 1);
 	queue_expect(&table.decided.parts[a->slot], (const uint64_t[]){ 2, 1 }, 2);
 	ghosts_move(&table, c, GHOST_FRESH);
 	ghosts_move(&table, b, GHOST_SENT);
@@ -631,12 +631,13 @@ table_consistent(void)
 		waiting += queue_length(&table.lanes[i], GHOST_WAITING);
 	assert_int_equal(waiting, table.counts[GHOST_WAITING]);
 	for (unsigned i = 0; i < GHOST_PHASES; i++) {
-		if (i == GHOST_UNSAMPLED)
-			assert_int_equal(
-				fair_length(&table.unsampled, GHOST_UNSAMPLED), table.counts[i]);
-		else if (i == GHOST_DECIDED)
-			assert_int_equal(
-				fair_length(&table.decided, GHOST_DECIDED), table.counts[i]);
+		const struct fair *fair = i == GHOST_FRESH	 ? &table.fresh
+					  : i == GHOST_UNSAMPLED ? &table.unsampled
+					  : i == GHOST_DECIDED	 ? &table.decided
+								 : NULL;
+
+		if (fair != NULL)
+			assert_int_equal(fair_length(fair, (enum ghost_phase)i), table.counts[i]);
 		else if (i != GHOST_WAITING)
 			assert_int_equal(queue_length(&table.queues[i], (enum ghost_phase)i),
 				table.counts[i]);
