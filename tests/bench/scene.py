@@ -35,6 +35,8 @@ def prepare():
     os.umask(0o022)
     machine.become_subreaper()
     machine.own_namespaces()
+    if not os.path.exists("/sys/kernel/tracing/events"):
+        machine.run("mount -t tracefs tracefs /sys/kernel/tracing")  # the tracing tools want it
     network_prepare()
 
 

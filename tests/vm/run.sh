@@ -7,9 +7,9 @@
 #   run.sh run SCENARIO...   boots one machine for each; prints its TAP lines; exit status 1 when one
 #                            is "not ok" or missing, or the machine gets stuck
 #
-# A scenario is a folder: its `run` is run in the guest when that is up, as root, and prints TAP; its
-# `root`, if it has one, is put over the guest's root folder. What VM_OVERLAY names is, too, before
-# that: the installed service.
+# A scenario is a folder: its `run`, beside guest.py, is run in the guest when that is up, as root, and
+# prints TAP; its `root`, if it has one, is put over the guest's root folder. What VM_OVERLAY names
+# is, too, before that: the installed service, or its packages.
 #
 # Needs: qemu-system-x86 cpio kmod zstd xz-utils debootstrap, and the apt of a Debian. Environment:
 # VM_DIR work folder, KERNELS_DIR the kernels' folder, VM_KERNEL which one, VM_OVERLAY, VM_TIMEOUT
@@ -21,8 +21,9 @@ dir=${KERNELS_DIR:-$PWD/build/kernels}
 kernel=${VM_KERNEL:-6.1}
 limit=${VM_TIMEOUT:-600}
 overlay=${VM_OVERLAY:-}
+here=$(dirname "$0")
 # shellcheck source=tests/kernels/parts.sh
-. "$(dirname "$0")/../kernels/parts.sh"
+. "$here/../kernels/parts.sh"
 
 suite=bookworm
 packages="systemd systemd-sysv dbus auditd kmod python3 iproute2
@@ -117,6 +118,7 @@ scenario_pack() { # version scenario root
 	[ -z "$overlay" ] || cp -a "$overlay/." "$root/"
 	[ ! -d "$2/root" ] || cp -a "$2/root/." "$root/"
 	find "$2" -mindepth 1 -maxdepth 1 ! -name root -exec cp -a {} "$root/scenario/" \;
+	cp "$here/guest.py" "$root/scenario/"
 	# shellcheck disable=SC2086 # the list is meant to be split
 	modules_install "$1" "$root" $modules
 	chown -R 0:0 "$root"
