@@ -190,6 +190,7 @@ check-kernels: $(B)/kernel-deps.stamp
 	$(KERNEL_RUN) fetch
 	$(KERNEL_RUN) run $(B)/tests/kernels/load_all
 	KERNELS_CMDLINE=lockdown=confidentiality $(KERNEL_RUN) run $(B)/tests/kernels/load_all
+	@$(MAKE) --no-print-directory -s check-kernels-unit
 
 # Unit and system tests with the compilers and libraries of other releases: DEBIAN_SUITES="trixie"
 # DEBIAN_COMPILERS="clang". Root only.

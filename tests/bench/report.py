@@ -1,9 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the measures mean: verdicts, a table, plots, and the README's part."""
 
-import re
+import pathlib
 import shutil
 import subprocess
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+
+from readme import put  # noqa: E402
 
 # Budgets.
 LATENCY_P50, LATENCY_P99 = 1.25, 2.0
@@ -233,25 +238,13 @@ def plots(found, folder):
 
 # ---- the README ------------------------------------------------------------------------------------
 
-BEGIN, END = "<!-- what make bench-readme writes begins here -->", "<!-- and ends here -->"
-
 
 def readme(found, folder, path):
-    """Puts table and plots where the last ones are, or at the end of the section on benchmarks."""
+    """Table and plots."""
     images = path.parent / "tests/bench"
-    lines = [BEGIN, markdown(found), ""]
+    lines = [markdown(found), ""]
     for section, (name, _) in PLOTS.items():
         if section in found:
             shutil.copyfile(folder / name, images / name)
             lines.append(f"![{section}](tests/bench/{name})")
-    block = "\n".join([*lines, END])
-    text = path.read_text()
-    if BEGIN in text:
-        text = re.sub(re.escape(BEGIN) + ".*?" + re.escape(END), lambda _: block, text, flags=re.DOTALL)
-    else:
-        head, section, rest = text.partition("\n## Benchmarks\n")
-        if not section:
-            raise RuntimeError(f"{path} has no section on benchmarks")
-        own, following, tail = rest.partition("\n## ")
-        text = head + section + own.rstrip() + "\n\n" + block + "\n" + following + tail
-    path.write_text(text)
+    put(path, "bench-readme", "Benchmarks", "\n".join(lines))

@@ -12,13 +12,14 @@
 # is, too, before that: the installed service, or its packages.
 #
 # Needs: qemu-system-x86 cpio kmod zstd xz-utils debootstrap, and the apt of a Debian. Environment:
-# VM_DIR work folder, KERNELS_DIR the kernels' folder, VM_KERNEL which one, VM_OVERLAY, VM_TIMEOUT
-# seconds for one machine, VM_VERBOSE=1 also what the tests have to show, and the guest's console.
+# VM_DIR work folder, KERNELS_DIR the kernels' folder, VM_KERNELS which ones, VM_OVERLAY, VM_TIMEOUT
+# seconds for one machine, VM_ARGUMENTS more kernel arguments, VM_MODULES the modules there are,
+# VM_LABEL what to call it then, VM_VERBOSE=1 also what the tests have to show, and the console.
 set -u
 
 vm=${VM_DIR:-$PWD/build/vm}
 dir=${KERNELS_DIR:-$PWD/build/kernels}
-kernel=${VM_KERNEL:-6.1}
+kernels=${VM_KERNELS:-6.1}
 limit=${VM_TIMEOUT:-600}
 overlay=${VM_OVERLAY:-}
 here=$(dirname "$0")
@@ -28,8 +29,8 @@ here=$(dirname "$0")
 suite=bookworm
 packages="systemd systemd-sysv dbus auditd kmod python3 iproute2
 libbpf1 libmnl0 libseccomp2 libcap-ng0 libevent-core-2.1-7 libinih1 libnettle8 libjansson4 zlib1g"
-modules="inet_diag tcp_diag"
-arguments="systemd.unified_cgroup_hierarchy=1 systemd.show_status=no audit=1"
+modules=${VM_MODULES-inet_diag tcp_diag}
+arguments="systemd.unified_cgroup_hierarchy=1 systemd.show_status=no audit=1 ${VM_ARGUMENTS:-}"
 
 # ---- fetch ----
 
@@ -67,13 +68,14 @@ debian_make() {
 }
 
 fetch() {
-	local version
+	local kernel version
 	mkdir -p "$vm"
 	suite_check || return
-	version=$(kernel_fetch "$kernel") || return
 	debian_make || return
-	echo "$version" >"$vm/version"
-	echo "$suite, $kernel: $version, $(du -m "$vm/base.cpio" | cut -f1) MB"
+	for kernel in $kernels; do
+		version=$(kernel_fetch "$kernel") || return
+		echo "$suite, $kernel: $version, $(du -m "$vm/base.cpio" | cut -f1) MB"
+	done
 }
 
 # ---- run: the Debian, and over it a second archive ----
@@ -143,15 +145,16 @@ show() { # out good: one line per test where all is good
 	tail -40 "$1.console" >&2
 }
 
-one() {
+one() { # scenario kernel
 	local name out version good=no
-	name=$(basename "$1") version=$(cat "$vm/version")
+	name=$(basename "$1")-$2${VM_LABEL:+-$VM_LABEL}
+	version=$(kernel_fetch "$2") || return
 	out=$vm/out-$name
 	{ cat "$vm/base.cpio"; scenario_pack "$version" "$1" "$scratch/$name"; } >"$scratch/$name.cpio"
 	# shellcheck disable=SC2086 # the list is meant to be split
 	boot "$version" "$scratch/$name.cpio" "$out" 2048 $arguments ||
 		echo "$name: the machine did not come up" >&2
-	rm -f "$scratch/$name.cpio"
+	rm -rf "$scratch/$name.cpio" "${scratch:?}/$name"
 	tr -d '\r' <"$out.test" >"$out.tap"
 	[ "$(guest_status "$out")" = 0 ] && tap_good "$out.tap" && good=yes
 	show "$out" "$good"
@@ -160,11 +163,13 @@ one() {
 }
 
 run() {
-	local scenario bad=0
-	[ -s "$vm/version" ] || { echo "no machine in $vm: '$0 fetch' first" >&2; return 2; }
+	local scenario kernel bad=0
+	[ -s "$vm/base.cpio" ] || { echo "no machine in $vm: '$0 fetch' first" >&2; return 2; }
 	scratch=$(mktemp -d "$vm/guest.XXXXXX")
 	trap 'rm -rf "$scratch"' EXIT
-	for scenario; do one "$scenario" || bad=1; done
+	for scenario; do
+		for kernel in $kernels; do one "$scenario" "$kernel" || bad=1; done
+	done
 	return "$bad"
 }
 
@@ -175,7 +180,7 @@ run)
 	run "${@:2}"
 	;;
 *)
-	sed -n '4,17s/^# \{0,1\}//p' "$0" >&2
+	sed -n '4,18s/^# \{0,1\}//p' "$0" >&2
 	exit 2
 	;;
 esac

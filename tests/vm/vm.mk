@@ -18,6 +18,22 @@ check-vm: $(B)/vm-deps.stamp
 	@$(VM_RUN) fetch
 	@$(VM_RUN) run $(SCENARIOS:%=tests/vm/%)
 
+# The installed service under each kernel, with lockdown, and without its modules: a part of make check-kernels.
+KERNELS ?= 5.10 6.1 6.1-rt 6.12 6.18 7.3
+VM_ODD := 6.12
+.PHONY: check-kernels-unit kernels-readme
+check-kernels-unit: $(B)/vm-deps.stamp
+	@rm -rf $(VM_OVERLAY) $(VM_DIR)/out-kernel-*
+	@$(MAKE) --no-print-directory -s install DESTDIR=$(VM_OVERLAY) PREFIX=/usr SYSCONFDIR=/etc
+	@VM_KERNELS="$(KERNELS)" $(VM_RUN) fetch
+	@bad=0; VM_KERNELS="$(KERNELS)" $(VM_RUN) run tests/vm/kernel || bad=1; \
+	VM_KERNELS=$(VM_ODD) VM_LABEL=lockdown VM_ARGUMENTS=lockdown=confidentiality $(VM_RUN) run tests/vm/kernel || bad=1; \
+	VM_KERNELS=$(VM_ODD) VM_LABEL=modules_disabled VM_MODULES= $(VM_RUN) run tests/vm/kernel || bad=1; \
+	/usr/bin/python3 -B tests/vm/matrix.py $(VM_DIR); exit $$bad
+
+kernels-readme:
+	@/usr/bin/python3 -B tests/vm/matrix.py $(VM_DIR) README.md
+
 # The package, and the same with a higher version: make check-systemd.
 check-systemd: VM_OVERLAY := $(VM_DIR)/overlay-deb
 check-systemd: $(B)/vm-deps.stamp deb
