@@ -13,17 +13,18 @@
 /* More heartbeats than this make no more pings, nor does the service manager hear of them. */
 #define PING_PAUSE_NS (10 * NS_PER_MS)
 
-/* Then the other side gets its turn. What waits to be read from the tracker fills the ring behind
- * it, and is lost when that is full; nothing else that waits is. */
-#define TRACKER_PACKETS_A_TURN 256u
-#define REAPER_PACKETS_A_TURN  16u
+/* Per channel: then what was read is dealt with. More at a time from the tracker would make the
+ * reaper wait for a storm's end, less would let the ring behind it fill, and what has no room there
+ * is lost. */
+#define PACKETS_A_TURN 16u
 
-/* Whoever has more to say fills his packets. So behind one that is not full nothing is looked for:
- * should there be something, the loop comes round at once. */
+/* Whoever has more to say fills his packets. So behind one that is not full nothing is looked for,
+ * unless one before it was: should there be something, the loop comes round at once. */
 static bool
-more_expected(const struct wire_view *view)
+more_expected(const struct wire_view *view, bool *many)
 {
-	return view->count == WIRE_BATCH_MAX;
+	*many = *many || view->count == WIRE_BATCH_MAX;
+	return *many;
 }
 
 /* ---- the tracker -------------------------------------------------------------------------------
@@ -121,11 +122,12 @@ void
 on_tracker(evutil_socket_t fd, short what, void *arg)
 {
 	struct wire_view view;
+	bool many = false;
 
 	(void)fd;
 	(void)what;
 	(void)arg;
-	for (unsigned n = 0; n < TRACKER_PACKETS_A_TURN && !svc.finished; n++) {
+	for (unsigned n = 0; n < PACKETS_A_TURN && !svc.finished; n++) {
 		enum channel_event event = channel_recv(&svc.tracker, &view);
 
 		if (event == CHANNEL_EOF && svc.stopping) {
@@ -142,7 +144,7 @@ on_tracker(evutil_socket_t fd, short what, void *arg)
 		tracker_message(&view);
 		if (!svc.ready)
 			return;
-		if (!more_expected(&view))
+		if (!more_expected(&view, &many))
 			break;
 	}
 	turn_end();
@@ -218,11 +220,12 @@ void
 on_reaper(evutil_socket_t fd, short what, void *arg)
 {
 	struct wire_view view;
+	bool many = false;
 
 	(void)fd;
 	(void)what;
 	(void)arg;
-	for (unsigned n = 0; n < REAPER_PACKETS_A_TURN && !svc.finished; n++) {
+	for (unsigned n = 0; n < PACKETS_A_TURN && !svc.finished; n++) {
 		enum channel_event event = channel_recv(&svc.reaper, &view);
 
 		if (event == CHANNEL_EOF) {
@@ -233,7 +236,7 @@ on_reaper(evutil_socket_t fd, short what, void *arg)
 			break;
 		svc.reaper_heard = true;
 		reaper_message(&view);
-		if (!more_expected(&view))
+		if (!more_expected(&view, &many))
 			break;
 	}
 	turn_end();

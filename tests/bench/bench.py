@@ -56,7 +56,7 @@ SIZES = {
         latency_rounds=2000, latency_block=50,
         storms=(Storm("1,000", 1, 1000, 7), Storm("10,000", 1, 10000, 7),
                 Storm("10,000 beside 50,000 live", 1, 10000, 7, 50000, THREE),
-                Storm("100,000 of six processes", 6, 99996, 7)),
+                Storm("100,000 of six processes", 6, 99996, 7, contenders=("service", "shipped", "destroy", "ss"))),
         log_ghosts=10000, log_rounds=9, loop_seconds=.35, overhead_rounds=12, tool_rounds=3,
         levels=(0, 1000, 10000, 50000), growth_rounds=3, growth_block=150,
         settle_seconds=2, idle_seconds=60),

@@ -56,7 +56,7 @@ def _storm(rows, storm):
     for name, result in of.items():
         rows.add(f"storm, {storm['name']}: {NAMES[name]}",
                  f"{span(result['all_gone_ms'], 0, ' ms')}, {result['cpu_us_per_ghost']['median']:.1f} us "
-                 "of processor each")
+                 "of processor each" + (f"; left {result['left']}" if result["left"] else ""))
     if "service" not in of:
         return
     ours = of["service"]["all_gone_ms"]["median"]

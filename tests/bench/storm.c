@@ -35,6 +35,7 @@
 #define TICK_MS	      5
 #define TICKS_MAX     24000 /* two minutes */
 #define SETTLE_MS     300
+#define LEFT_NS	      (500 * NS_PER_MS) /* a rival that has ended leaves what is there then */
 #define POINTS	      200
 
 static struct {
@@ -211,7 +212,28 @@ storm_kill(void)
 		kill(storm.pid[i], SIGKILL);
 }
 
-/* Until all are gone, or two minutes have passed. */
+static bool
+rival_ended(void)
+{
+	siginfo_t info = { 0 };
+
+	return storm.rival_pid != 0 &&
+	       waitid(P_PID, (id_t)storm.rival_pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+	       info.si_pid != 0;
+}
+
+/* Whether the rival has ended, and nothing more has come of it. */
+static bool
+rival_leaves(void)
+{
+	static mono_ns since;
+
+	if (since.ns == 0 && rival_ended())
+		since = clock_now();
+	return since.ns != 0 && clock_now().ns - since.ns > LEFT_NS;
+}
+
+/* Until all are gone, the rival has left some, or two minutes have passed. */
 static void
 storm_watch(void)
 {
@@ -233,7 +255,7 @@ storm_watch(void)
 				storm.dead = clock_now();
 		}
 		memory_note();
-	} while (stopwatch_gone() < all && storm.ticks < TICKS_MAX);
+	} while (stopwatch_gone() < all && !rival_leaves() && storm.ticks < TICKS_MAX);
 }
 
 /* What it has used of the processors. */
