@@ -27,9 +27,11 @@
 #include "proto/privs.h"
 #include "spawn.h"
 
-#define HEARTBEAT_MS   5000u
-#define CHANNEL_BUFFER (16 << 20) /* the kernel doubles it: the events of 120,000 orphans */
-#define SINK_BUFFER    (1 << 16)  /* what finds no room is kept by the broker, as far as it goes */
+#define HEARTBEAT_MS 5000u
+/* The kernel doubles it: the events of 100,000 orphans, in packets that are not full, while whoever
+ * is to read them waits for the log's disk. */
+#define CHANNEL_BUFFER (32 << 20)
+#define SINK_BUFFER    (1 << 16) /* what finds no room is kept by the broker, as far as it goes */
 
 /* Who dies uses the processors while the ring fills. It is emptied in a fraction of that time. */
 #define TRACKER_NICE (-10)

@@ -66,8 +66,8 @@ def _storm(rows, storm):
     if "ss" in of:
         ratio = of["ss"]["all_gone_ms"]["median"] / ours
         rows.add(f"storm, {storm['name']}: faster than ss -K", f"{ratio:.2f}", f">= {STORM_SS} x", ratio >= STORM_SS)
-    rows.add(f"storm, {storm['name']}: events lost", str(of["service"]["lost"]), "none unreconciled",
-             all(n == storm["ghosts"] for n in of["service"]["destroyed"]))
+    rows.add(f"storm, {storm['name']}: events lost, of {sum(of['service']['destroyed']) + of['service']['left']:,}",
+             str(of["service"]["lost"]), "none", of["service"]["lost"] == 0)
 
 
 def _log(rows, found):

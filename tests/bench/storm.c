@@ -33,7 +33,7 @@
 
 #define PROCESSES_MAX (sizeof(((struct victims *)0)->pidfd) / sizeof(int))
 #define TICK_MS	      5
-#define TICKS_MAX     24000 /* two minutes */
+#define TICKS_MAX     6000 /* half a minute */
 #define SETTLE_MS     300
 #define LEFT_NS	      (500 * NS_PER_MS) /* a rival that has ended leaves what is there then */
 #define POINTS	      200
@@ -233,7 +233,7 @@ rival_leaves(void)
 	return since.ns != 0 && clock_now().ns - since.ns > LEFT_NS;
 }
 
-/* Until all are gone, the rival has left some, or two minutes have passed. */
+/* Until all are gone, the rival has left some, or half a minute has passed. */
 static void
 storm_watch(void)
 {
