@@ -16,7 +16,9 @@ STORM_DESTROY, STORM_SS = 1.5, 1.3
 OVERHEAD_PERCENT, STATE_NS, EXIT_NS = 2.0, 150, 100
 GROWTH = 1.25
 LOG_TIME, LOG_BYTES = 1.1, 1000
-PSS_KIB, RING_KIB, WAKEUPS = 12 * 1024, 2 * 1024, 40
+PSS_KIB, RING_KIB = 12 * 1024, 2 * 1024
+# Of a minute: twelve heartbeats, each of which wakes tracker, broker and reaper, and the broker for the reaper's answer.
+WAKEUPS = 48
 
 NAMES = {"service": "eghostbuster", "shipped": "eghostbuster, limits as shipped",
          "destroy": "all cookies known, SOCK_DESTROY", "ss": "ss -K", "iterator": "BPF iterator, bpf_sock_destroy"}
