@@ -123,12 +123,14 @@ privileges_drop(const struct role *role)
 	caps_apply(role, CAPNG_SELECT_AMBIENT);
 }
 
-/* Where it is not allowed the role works as well, only later when much goes on. */
+/* Where it is not allowed the role works as well, only later when much goes on. Not root: started
+ * by a service manager, which has seen to that, and whose filter need not know these calls. */
 static void
 priority_raise(const struct role *role)
 {
 	errno = 0;
-	if (role->nice == 0 || (getpriority(PRIO_PROCESS, 0) <= role->nice && errno == 0))
+	if (role->nice == 0 || geteuid() != 0 ||
+		(getpriority(PRIO_PROCESS, 0) <= role->nice && errno == 0))
 		return;
 	if (setpriority(PRIO_PROCESS, 0, role->nice) < 0)
 		log_debug("the %s has no priority over others: %s", role->name, strerror(errno));

@@ -106,16 +106,16 @@ class Suite:
         self.build, self.strict, self.status = build, strict, None
         number, of = part
         self.what = marks if of == 1 else f"{marks}, part {number} of {of}"
+        self.part = f"{number}/{of}"
         self.report = scratch / f"{folder}-{build}-{marks}-{number}.xml".replace("/", "-").replace(" ", "-")
-        files = sorted(map(str, pathlib.Path(folder).glob("test_*.py")))[number - 1::of]
         self.command = [*([f"{build}/tests/watch"] if strict else []), sys.executable, "-B", "-m", "pytest",
-                        "-q", "-p", "no:cacheprovider", f"--junitxml={self.report}", "-m", marks, *files]
+                        "-q", "-p", "no:cacheprovider", f"--junitxml={self.report}", "-m", marks, folder]
 
     def run(self):
         """What it prints comes when it is over: others run beside it."""
         began = time.monotonic()
         done = subprocess.run(self.command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
-                              env=dict(os.environ, EGB_BUILD=self.build))
+                              env=dict(os.environ, EGB_BUILD=self.build, EGB_PART=self.part))
         self.status, self.printed = done.returncode, done.stdout.decode(errors="replace")
         self.took = seconds_since(began)
         return self
