@@ -107,13 +107,13 @@ def status_of(pid):
 def children(pid):
     """Pids whose parent is pid, zombies included."""
     found = []
-    for stat in pathlib.Path("/proc").glob("[0-9]*/stat"):
+    for name in filter(str.isdigit, os.listdir("/proc")):  # glob() would ask for what has gone meanwhile
         try:
-            fields = stat.read_text(errors="replace").rpartition(")")[2].split()
+            fields = pathlib.Path(f"/proc/{name}/stat").read_text(errors="replace").rpartition(")")[2].split()
         except (FileNotFoundError, ProcessLookupError):
             continue
         if int(fields[1]) == pid:
-            found.append(int(stat.parent.name))
+            found.append(int(name))
     return sorted(found)
 
 
