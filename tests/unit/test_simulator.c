@@ -787,9 +787,9 @@ test_every_answer_is_met(void **state)
 		proofs += answer.prove;
 	}
 	for (size_t v = 0; v < COUNT_OF(verdicts); v++)
-		assert_in_range(met[v], SETS / 50, SETS);
-	assert_in_range(no_rule, SETS / 50, SETS);
-	assert_in_range(proofs, SETS / 50, SETS);
+		assert_in_range(met[v], SETS / 100, SETS);
+	assert_in_range(no_rule, SETS / 100, SETS);
+	assert_in_range(proofs, SETS / 100, SETS);
 }
 
 int
