@@ -18,13 +18,25 @@
  * is lost. */
 #define PACKETS_A_TURN 16u
 
-/* Whoever has more to say fills his packets. So behind one that is not full nothing is looked for,
- * unless one before it was: should there be something, the loop comes round at once. */
-static bool
-more_expected(const struct wire_view *view, bool *many)
+/* A turn's packets, until take() says that it is enough. Whoever has more to say fills his packets:
+ * so behind one that is not full nothing is looked for, unless one before it was. Should there be
+ * something, the loop comes round at once. */
+static enum channel_event
+packets_take(struct channel *channel, bool (*take)(const struct wire_view *view))
 {
-	*many = *many || view->count == WIRE_BATCH_MAX;
-	return *many;
+	enum channel_event event = CHANNEL_MESSAGE;
+	struct wire_view view;
+	bool many = false;
+
+	for (unsigned n = 0; n < PACKETS_A_TURN && !svc.finished; n++) {
+		event = channel_recv(channel, &view);
+		if (event != CHANNEL_MESSAGE || !take(&view))
+			break;
+		many = many || view.count == WIRE_BATCH_MAX;
+		if (!many)
+			break;
+	}
+	return event;
 }
 
 /* ---- the tracker -------------------------------------------------------------------------------
@@ -91,7 +103,8 @@ heartbeat_take(void)
 	say_rest();
 }
 
-static void
+/* False where what follows has to wait until the service is ready. */
+static bool
 tracker_message(const struct wire_view *view)
 {
 	if (!svc.tracker_here && view->type != WIRE_T2B_HELLO)
@@ -116,36 +129,24 @@ tracker_message(const struct wire_view *view)
 	default:
 		fatal("the tracker sent a message nobody expects: this is a bug");
 	}
+	return svc.ready;
 }
 
 void
 on_tracker(evutil_socket_t fd, short what, void *arg)
 {
-	struct wire_view view;
-	bool many = false;
+	enum channel_event event = packets_take(&svc.tracker, tracker_message);
 
 	(void)fd;
 	(void)what;
 	(void)arg;
-	for (unsigned n = 0; n < PACKETS_A_TURN && !svc.finished; n++) {
-		enum channel_event event = channel_recv(&svc.tracker, &view);
-
-		if (event == CHANNEL_EOF && svc.stopping) {
-			svc.tracker_done = true;
-			event_del(svc.tracker_event);
-			break;
-		}
-		if (event == CHANNEL_EOF) {
-			role_lost("tracker");
-			return;
-		}
-		if (event == CHANNEL_EMPTY)
-			break;
-		tracker_message(&view);
-		if (!svc.ready)
-			return;
-		if (!more_expected(&view, &many))
-			break;
+	if (event == CHANNEL_EOF && !svc.stopping) {
+		role_lost("tracker");
+		return;
+	}
+	if (event == CHANNEL_EOF) {
+		svc.tracker_done = true;
+		event_del(svc.tracker_event);
 	}
 	turn_end();
 }
@@ -187,9 +188,10 @@ pong_take(const struct wire_pong *pong)
 	notify_send("WATCHDOG=1");
 }
 
-static void
+static bool
 reaper_message(const struct wire_view *view)
 {
+	svc.reaper_heard = true;
 	if (!svc.reaper_here && view->type != WIRE_R2B_HELLO)
 		fatal("the reaper broke the protocol: %s before HELLO", wire_type_name(view->type));
 	switch ((int)view->type) {
@@ -214,32 +216,19 @@ reaper_message(const struct wire_view *view)
 	default:
 		fatal("the reaper sent a message nobody expects: this is a bug");
 	}
+	return true;
 }
 
 void
 on_reaper(evutil_socket_t fd, short what, void *arg)
 {
-	struct wire_view view;
-	bool many = false;
-
 	(void)fd;
 	(void)what;
 	(void)arg;
-	for (unsigned n = 0; n < PACKETS_A_TURN && !svc.finished; n++) {
-		enum channel_event event = channel_recv(&svc.reaper, &view);
-
-		if (event == CHANNEL_EOF) {
-			role_lost("reaper");
-			return;
-		}
-		if (event == CHANNEL_EMPTY)
-			break;
-		svc.reaper_heard = true;
-		reaper_message(&view);
-		if (!more_expected(&view, &many))
-			break;
-	}
-	turn_end();
+	if (packets_take(&svc.reaper, reaper_message) == CHANNEL_EOF)
+		role_lost("reaper");
+	else
+		turn_end();
 }
 
 /* An answer may wait behind a long row of results: what counts is that the reaper is heard at all.

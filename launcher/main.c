@@ -28,9 +28,11 @@
 #include "spawn.h"
 
 #define HEARTBEAT_MS 5000u
-/* The kernel doubles it: the events of 100,000 orphans, in packets that are not full, while whoever
- * is to read them waits for the log's disk. */
-#define CHANNEL_BUFFER (32 << 20)
+/* The kernel doubles them. The tracker's: the events of 100,000 orphans, in packets that are not
+ * full, while whoever is to read them waits for the log's disk. The reaper's is smaller: nobody's
+ * request overtakes what is in it. */
+#define TRACKER_BUFFER (32 << 20)
+#define REAPER_BUFFER  (4 << 20)
 #define SINK_BUFFER    (1 << 16) /* what finds no room is kept by the broker, as far as it goes */
 
 /* Who dies uses the processors while the ring fills. It is emptied in a fraction of that time. */
@@ -384,8 +386,8 @@ main(int argc, char **argv)
 		files_journal_open(&h);
 	files_log_open(&h, answers.of[ANSWER_AUDIT_LOG], &ids.broker);
 	files_control_open(&h, opt.control);
-	pair_make(channels.tracker, CHANNEL_BUFFER);
-	pair_make(channels.reaper, CHANNEL_BUFFER);
+	pair_make(channels.tracker, TRACKER_BUFFER);
+	pair_make(channels.reaper, REAPER_BUFFER);
 	memlock_raise();
 	sink = sink_start(&opt, &ids, &channels, programs.sink);
 	reaper_start(&opt, &ids, &channels, programs.reaper);
