@@ -381,11 +381,16 @@ remember_stamper(struct process *who)
 static __always_inline bool
 forget_stamper(struct task_struct *task)
 {
+	__u32 *hint = &stamper_hints[task->tgid % HINTS];
+
+	if (!*hint)
+		return false;
+
 	struct process who = process_of(task);
 
-	if (!stamper_hints[who.tgid % HINTS] || bpf_map_delete_elem(&stampers, &who))
+	if (bpf_map_delete_elem(&stampers, &who))
 		return false;
-	__sync_fetch_and_add(&stamper_hints[who.tgid % HINTS], -1);
+	__sync_fetch_and_add(hint, -1);
 	return true;
 }
 
@@ -441,13 +446,14 @@ BPF_PROG(sock_state, const struct sock *sk, int old_state, int new_state)
 	return 0;
 }
 
-/* A clean end that left nothing stamped costs no event. */
+/* A clean end that left nothing stamped costs no event, and as few looks as can be: what is looked at
+ * here is in no cache. Whoever the OOM killer chose and killed has a signal to show for it. */
 static __always_inline bool
 exit_matters(struct task_struct *task)
 {
 	if (task->flags & PF_KTHREAD)
 		return false;
-	return forget_stamper(task) || exit_code(task) || task->signal->oom_mm;
+	return forget_stamper(task) || exit_code(task);
 }
 
 /* Deaths are many and orphans are what matters: half of the ring is kept for those, so that nobody

@@ -14,8 +14,10 @@ The last line is "N passed, N failed, N skipped". Exit status 1 when anything fa
 import argparse
 import collections
 import concurrent.futures
+import contextlib
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import tempfile
@@ -24,6 +26,8 @@ import xml.etree.ElementTree as ElementTree
 
 SKIPPED = 77
 PARTS = 4  # of a build's system tests, so that no lane is the last for long
+# Seconds; many times what each takes, for they only end what would never end.
+TEST_LIMIT, UNIT_LIMIT, STEP_LIMIT, SUITE_LIMIT = 240, 300, 900, 1800
 
 
 class Tally:
@@ -70,9 +74,38 @@ def seconds_since(began):
     return f"({time.monotonic() - began:.0f} s)"
 
 
+running = set()  # the groups of processes that have to end with us
+
+
+def end_group(pid, number=signal.SIGKILL):
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(pid, number)
+
+
+def give_up(number, _):
+    for pid in running.copy():
+        end_group(pid)
+    os._exit(128 + number)
+
+
+def run_limited(command, limit, **options):
+    """Returns its status, or what became of it. SIGABRT first: Python says where it was then."""
+    with subprocess.Popen(command, start_new_session=True, **options) as process:
+        running.add(process.pid)
+        try:
+            return process.wait(limit)
+        except subprocess.TimeoutExpired:
+            end_group(process.pid, signal.SIGABRT)
+            time.sleep(2)
+            return f"not over within {limit} s"
+        finally:
+            running.discard(process.pid)
+            end_group(process.pid)  # with what it has left behind
+
+
 def run_step(tally, name, command):
     began = time.monotonic()
-    status = subprocess.run(command, shell=True, check=False).returncode
+    status = run_limited(command, STEP_LIMIT, shell=True)
     verdict = {0: "passed", SKIPPED: "skipped"}.get(status, "failed")
     tally.add(**{verdict: 1})
     say({"passed": "ok", "skipped": "SKIP", "failed": "FAIL"}[verdict], f"{name} {seconds_since(began)}")
@@ -85,7 +118,7 @@ def run_unit(tally, program, scratch):
                        CMOCKA_XML_FILE=str(scratch / f"{name}-%g.xml"))
     mine = Tally()
     try:
-        status = subprocess.run([program.resolve()], env=environment, check=False).returncode
+        status = run_limited([program.resolve()], UNIT_LIMIT, env=environment)
         for report in sorted(scratch.glob(f"{name}-*.xml")):
             mine.add_suites(report)
     except (OSError, ElementTree.ParseError) as error:
@@ -109,14 +142,18 @@ class Suite:
         self.part = f"{number}/{of}"
         self.report = scratch / f"{folder}-{build}-{marks}-{number}.xml".replace("/", "-").replace(" ", "-")
         self.command = [*([f"{build}/tests/watch"] if strict else []), sys.executable, "-B", "-m", "pytest",
-                        "-q", "-p", "no:cacheprovider", f"--junitxml={self.report}", "-m", marks, folder]
+                        "-q", "-p", "no:cacheprovider", f"--timeout={TEST_LIMIT}", f"--junitxml={self.report}",
+                        "-m", marks, folder]
 
     def run(self):
-        """What it prints comes when it is over: others run beside it."""
+        """What it prints comes when it is over: others run beside it. To a file: whoever is left
+        behind would keep a pipe open."""
         began = time.monotonic()
-        done = subprocess.run(self.command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
-                              env=dict(os.environ, EGB_BUILD=self.build, EGB_PART=self.part))
-        self.status, self.printed = done.returncode, done.stdout.decode(errors="replace")
+        with tempfile.TemporaryFile() as output:
+            self.status = run_limited(self.command, SUITE_LIMIT, stdout=output, stderr=subprocess.STDOUT,
+                                      env=dict(os.environ, EGB_BUILD=self.build, EGB_PART=self.part))
+            output.seek(0)
+            self.printed = output.read().decode(errors="replace")
         self.took = seconds_since(began)
         return self
 
@@ -125,9 +162,12 @@ class Suite:
         print(f"system tests against {self.build}, {self.what}:\n{self.printed}", flush=True)
         if self.report.exists():
             part.add_suites(self.report, details=False)
+        elif root and isinstance(self.status, str):
+            part.add(failed=1)
+            say("FAIL", f"system tests of {self.build}, {self.what}", self.status)
         else:
             part.add(failed=root, skipped=not root)
-            say("FAIL" if root else "SKIP", "system tests", "they need root and python3-pytest")
+            say("FAIL" if root else "SKIP", "system tests", "they need root, python3-pytest and its timeout")
         if self.strict and root:
             part.add(passed=self.status == 0, failed=self.status != 0)
             say("ok" if self.status == 0 else "FAIL", f"every rule of the filters of {self.build} is used")
@@ -141,8 +181,8 @@ def run_suites(tally, folder, builds, strict, scratch):
         [Suite(folder, build, scratch, "not once", part=(number, PARTS))
          for build in reversed(builds) for number in range(1, PARTS + 1)]
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count() + 1) as pool:
-        for suite in pool.map(Suite.run, beside):
-            suite.add_to(tally)
+        for suite in concurrent.futures.as_completed([pool.submit(suite.run) for suite in beside]):
+            suite.result().add_to(tally)
     for build in builds[:1] or strict[:1]:
         Suite(folder, build, scratch, "once").run().add_to(tally)
 
@@ -154,6 +194,9 @@ def main():
     parser.add_argument("--strict", action="append", default=[], metavar="FOLDER")
     parser.add_argument("--system", metavar="FOLDER")
     arguments = parser.parse_args()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup(1) and a shell's background have it
+            signal.signal(number, give_up)
     tally = Tally()
     with tempfile.TemporaryDirectory(prefix="eghostbuster-check-") as scratch:
         for name, command in arguments.step:

@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import subprocess
+import time
 
 import audit
 import sockets
@@ -97,9 +98,10 @@ class Service:
         return self
 
     def wait_notification(self, wanted):
-        """Waits until the service manager is told so."""
+        """Waits until the service manager is told so, whatever else it is told meanwhile."""
+        end = time.monotonic() + TIMEOUT
         while True:
-            ready = wait_readable([self.notify.fileno(), self.pidfd])
+            ready = wait_readable([self.notify.fileno(), self.pidfd], max(0, end - time.monotonic()))
             assert self.notify.fileno() in ready, f"never said {wanted}:\n{self.stderr()}"
             if wanted in self.notify.recv(4096).split(b"\n"):
                 return

@@ -8,6 +8,7 @@ import subprocess
 
 import pytest
 
+from machine import TIMEOUT
 from service import CTL, LAUNCHER
 
 VERBS = re.findall(r"^  ([a-z][\w-]*) +\S", subprocess.run([CTL, "--help"], capture_output=True,
@@ -66,7 +67,7 @@ def test_every_option_is_taken(verb):
     """One that takes an argument complains without one, one that takes none does not."""
     for name, takes in options_of(CTL, verb).items():
         ended = subprocess.run([CTL, verb, name], capture_output=True, text=True,
-                               stdin=subprocess.DEVNULL, cwd="/")
+                               stdin=subprocess.DEVNULL, cwd="/", timeout=TIMEOUT)
         assert ("requires an argument" in ended.stderr) == takes, (name, ended.stderr)
         assert "unrecognized" not in ended.stderr
 

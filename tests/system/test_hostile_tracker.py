@@ -115,6 +115,7 @@ def test_a_flood_of_heartbeats(impostor):
     service = impostor.replace("tracker", "heartbeats", 100000).run()
     heard = 0
     while "hostile tracker: 100000 heartbeats" not in service.stderr():
+        assert service.process.poll() is None, service.stderr()
         if wait_readable([service.notify.fileno()], 0.01):
             heard += service.notify.recv(4096) == b"WATCHDOG=1"
     assert 0 < heard <= 100 * (time.monotonic() - begun) + 2

@@ -109,7 +109,9 @@ def test_shut_down_and_read_on(proving, victim):
     victim.kill()
     received = b""
     while len(received) < 80000:  # for about three times the grace
-        received += sockets.receive(connection.peer, 4000)
+        piece = sockets.receive(connection.peer, 4000)
+        assert piece, f"the end of the stream after {len(received)} bytes"
+        received += piece
         machine.wait_readable([], 0.05)
     assert not proving.audit.all(event__action="destroy")
     connection.assert_delivered(received)
