@@ -381,16 +381,16 @@ remember_stamper(struct process *who)
 static __always_inline bool
 forget_stamper(struct task_struct *task)
 {
-	__u32 *hint = &stamper_hints[task->tgid % HINTS];
+	__u32 hint = (__u32)task->tgid % HINTS;
 
-	if (!*hint)
+	if (!stamper_hints[hint])
 		return false;
 
 	struct process who = process_of(task);
 
 	if (bpf_map_delete_elem(&stampers, &who))
 		return false;
-	__sync_fetch_and_add(hint, -1);
+	__sync_fetch_and_add(&stamper_hints[hint], -1);
 	return true;
 }
 
