@@ -335,7 +335,7 @@ static bool
 local_port_set(struct parser *p, const char *value)
 {
 	const char *text = value;
-	uint64_t first, last;
+	uint64_t first = 0, last;
 	bool good = number_parse(&text, 65535, &first);
 
 	last = first;

@@ -89,8 +89,8 @@ client_wait(struct client *client)
 static void
 client_watch(struct client *client, short what, event_callback_fn callback)
 {
-	if (event_assign(client->event, control.base, client->fd, what | EV_PERSIST, callback,
-		    client) < 0)
+	if (event_assign(client->event, control.base, client->fd, (short)(what | EV_PERSIST),
+		    callback, client) < 0)
 		fatal("cannot watch a control client");
 	client_wait(client);
 }

@@ -86,10 +86,12 @@ span_parse(const char *text, double *seconds, const char **rest)
 static bool
 relative_parse(const char *text, when_ns now, when_ns *when)
 {
-	char sign = *text == '-' || *text == '+' ? *text++ : 0;
+	char sign = '\0';
 	const char *rest;
 	double seconds;
 
+	if (*text == '-' || *text == '+')
+		sign = *text++;
 	if (!span_parse(text, &seconds, &rest))
 		return false;
 	if (sign == 0 && strcmp(rest, "ago") != 0)

@@ -138,31 +138,33 @@ pair_open(struct probe *p, int family)
 	return -1;
 }
 
+union address {
+	struct sockaddr_in6 in6; /* the largest is the one that {0} clears */
+	struct sockaddr_in in;
+	struct sockaddr any;
+};
+
 static uint16_t
-address_read(const struct sockaddr_storage *ss, uint8_t address[16])
+address_read(const union address *from, uint8_t address[16])
 {
 	memset(address, 0, 16);
-	if (ss->ss_family == AF_INET) {
-		const struct sockaddr_in *in = (const struct sockaddr_in *)ss;
-
-		memcpy(address, &in->sin_addr, sizeof(in->sin_addr));
-		return ntohs(in->sin_port);
+	if (from->any.sa_family == AF_INET) {
+		memcpy(address, &from->in.sin_addr, sizeof(from->in.sin_addr));
+		return ntohs(from->in.sin_port);
 	}
-	const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)ss;
-
-	memcpy(address, &in6->sin6_addr, sizeof(in6->sin6_addr));
-	return ntohs(in6->sin6_port);
+	memcpy(address, &from->in6.sin6_addr, sizeof(from->in6.sin6_addr));
+	return ntohs(from->in6.sin6_port);
 }
 
 static void
 identity_read(struct probe *p, int family)
 {
-	struct sockaddr_storage local, remote;
+	union address local = { 0 }, remote = { 0 };
 	socklen_t local_len = sizeof(local), remote_len = sizeof(remote);
 	socklen_t cookie_len = sizeof(p->cookie);
 
-	if (getsockname(p->client, (struct sockaddr *)&local, &local_len) < 0 ||
-		getpeername(p->client, (struct sockaddr *)&remote, &remote_len) < 0 ||
+	if (getsockname(p->client, &local.any, &local_len) < 0 ||
+		getpeername(p->client, &remote.any, &remote_len) < 0 ||
 		getsockopt(p->client, SOL_SOCKET, SO_COOKIE, &p->cookie, &cookie_len) < 0)
 		fatal("self-test: cannot tell its own socket's identity: %s", strerror(errno));
 	p->tuple.family = (uint16_t)family;

@@ -88,9 +88,16 @@ SHELL_FILES := dist/build-deps .ci/run dist/debian/tests/installed $(wildcard di
 CPPCHECK := cppcheck --quiet --library=tests/cppcheck.cfg --error-exitcode=1 --inline-suppr --std=c11 --enable=warning,portability \
 	--suppress=missingIncludeSystem --suppress=nullPointerRedundantCheck -I. -D_GNU_SOURCE -D__LP64__ -j2
 
+# Each file on its own, so many at a time as there are processors.
+TIDY_FILES := $(wildcard proto/*.c tracker/*.c broker/*.c reaper/*.c sink/*.c launcher/*.c ctl/*.c)
+.PHONY: tidy
+tidy: $(B)/test-deps.stamp $(SKEL) $(B)/gen/build_id.c
+	@printf '%s\n' $(TIDY_FILES) | xargs -P $(JOBS) -I@ clang-tidy --quiet @ -- -std=gnu11 $(CPPFLAGS)
+
 LINT_STEPS := \
 	--step "clang-format" "clang-format --dry-run -Werror $(C_FILES)" \
 	--step "cppcheck" "$(CPPCHECK) proto tracker broker reaper sink launcher ctl" \
+	--step "clang-tidy" "$(MAKE) --no-print-directory -s B=$(B) tidy" \
 	--step "shellcheck" "shellcheck $(SHELL_FILES)" \
 	--step "mandoc" "mandoc -T lint -W warning $(MAN_PAGES)" \
 	--step "clang builds without a warning" "$(MAKE) --no-print-directory -s -j$(JOBS) CC=clang B=build/clang all" \
