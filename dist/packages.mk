@@ -34,13 +34,20 @@ deb: tarball
 
 # Unpacked, not installed: that would start a server.
 PROMTOOL ?= $(or $(shell command -v promtool),$(B)/tools/usr/bin/promtool)
-$(B)/tools/usr/bin/promtool:
+NODE_EXPORTER ?= $(or $(shell command -v prometheus-node-exporter),$(B)/tools/usr/bin/prometheus-node-exporter)
+define unpack
 	@mkdir -p $(B)/tools
-	@cd $(B)/tools && apt-get download -q prometheus >/dev/null && dpkg-deb -x prometheus_*.deb . && rm prometheus_*.deb
+	@cd $(B)/tools && apt-get download -q $(1) >/dev/null && dpkg-deb -x $(1)_*.deb . && rm $(1)_*.deb
+endef
+$(B)/tools/usr/bin/promtool:
+	$(call unpack,prometheus)
+$(B)/tools/usr/bin/prometheus-node-exporter:
+	$(call unpack,prometheus-node-exporter)
 
-check-packages: deb $(PROMTOOL)
+check-packages: all deb $(PROMTOOL) $(NODE_EXPORTER)
 	@$(PROMTOOL) check rules dist/prometheus/alerts.yml
 	@$(PROMTOOL) test rules tests/packages/alerts_test.yml
+	@unshare --net /usr/bin/python3 -B tests/packages/node_exporter.py $(NODE_EXPORTER) $(B)
 	@sh tests/packages/deb.sh $(DEB_DIR)
 	@bash tests/packages/others.sh $(B)
 
