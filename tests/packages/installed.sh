@@ -24,6 +24,10 @@ files_of() {
 	(cd "$top/root" && find etc usr lib var -name '*eghost*' -not -path 'usr/share/doc/*' -not -path 'var/lib/dpkg/*' 2>/dev/null) | sort
 }
 
+# What a service of this machine has is not there.
+for folder in etc var/lib var/log; do
+	rm -rf "$top/root/$folder/eghostbuster"
+done
 before=$(files_of)
 inside dpkg -i /package.deb >"$top/log" 2>&1 || { cat "$top/log"; exit 1; }
 inside /tests/installed
