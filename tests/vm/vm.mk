@@ -38,7 +38,7 @@ kernels-readme:
 check-systemd: VM_OVERLAY := $(VM_DIR)/overlay-deb
 check-systemd: $(B)/vm-deps.stamp deb
 	@rm -rf $(VM_OVERLAY) && mkdir -p $(VM_OVERLAY)/packages
-	@cp $(DEB_DIR)/eghostbuster_*.deb $(VM_OVERLAY)/packages/
+	@cp $(DEB_DIR)/eghostbuster_*.deb dist/debian/tests/ghost $(VM_OVERLAY)/packages/
 	@sh tests/vm/next.sh $(VM_OVERLAY)/packages
 	@$(VM_RUN) fetch
 	@$(VM_RUN) run tests/vm/deb
