@@ -11,7 +11,7 @@ import pytest
 
 import sockets
 from hostile import as_role, ask, cpu_s
-from machine import NOBODY, eventually, wait_readable
+from machine import NOBODY, TIMEOUT, eventually, wait_readable
 from service import CTL
 
 CROWD = 1000
@@ -19,7 +19,7 @@ CROWD = 1000
 
 def call(service):
     client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    client.settimeout(20)
+    client.settimeout(TIMEOUT)
     client.connect(str(service.control))
     return client
 
@@ -150,7 +150,7 @@ def status_as(service, *ids):
     """What eghostctl answers somebody else: exit status and text."""
     ended = subprocess.run(
         ["setpriv", "--reuid", str(NOBODY), *ids, CTL, "status", "--control", service.control],
-        capture_output=True, text=True, timeout=20, check=False)
+        capture_output=True, text=True, timeout=TIMEOUT, check=False)
     return ended.returncode, ended.stdout + ended.stderr
 
 

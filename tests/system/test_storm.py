@@ -11,7 +11,7 @@ import pytest
 
 import audit
 import sockets
-from machine import Cgroup, eventually
+from machine import TIMEOUT, Cgroup, eventually
 from service import RULES
 
 MANY = 400
@@ -182,4 +182,4 @@ def test_stop_before_ready(prepared, number):
     service = prepared.start()
     eventually(lambda: service.control.exists() or service.process.poll() is not None, "a start")
     service.process.send_signal(number)
-    assert service.process.wait(20) in (0, -number)
+    assert service.process.wait(TIMEOUT) in (0, -number)
