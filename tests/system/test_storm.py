@@ -152,9 +152,10 @@ def test_batch_of_what_was_not_destroyed(prepared, victim, crowd):
     """Each of its ghosts is named with its result: a long record, made with what the filter allows."""
     prepared.configure(daemon="mode = observe\nrecord_budget = 10/min")
     service = prepared.run()
-    service.process.send_signal(signal.SIGSTOP)  # so that they come at once, however slowly they die
+    tracker = service.roles()["tracker"]
+    os.kill(tracker, signal.SIGSTOP)  # so that it tells of all at once, however slowly they die
     victim.kill()
-    service.process.send_signal(signal.SIGCONT)
+    os.kill(tracker, signal.SIGCONT)
     assert service.stop() == 0
     observed = [record["eghostbuster.ghost"] for record in audit.unbatched(service.audit.all())
                 if record.get("eghostbuster.result") == "observed"]
