@@ -61,6 +61,7 @@ check-apparmor-suite: SUITE_LABEL := apparmor
 check-apparmor-suite: SUITE_ARGUMENTS := apparmor=1 security=apparmor
 check-apparmor-suite: SUITE_KERNELS := $(if $(filter file,$(origin KERNELS)),6.1,$(KERNELS))
 check-kernels-suite check-apparmor-suite: $(B)/vm-deps.stamp suite-overlay
+	$(if $(strip $(SUITE_KERNELS)),,$(error no kernel under which the service acts in KERNELS=$(KERNELS)))
 	@VM_KERNELS="$(SUITE_KERNELS)" $(SUITE_RUN) fetch
 	@bad=0; for part in $(SUITE_PARTS); do VM_KERNELS="$(SUITE_KERNELS)" VM_TIMEOUT=$${VM_TIMEOUT:-900} \
 		VM_LABEL=$(SUITE_LABEL)-$$(echo $$part | tr / -) \
