@@ -13,7 +13,7 @@ from machine import BUILD, TIMEOUT, children, eventually, wait_readable
 
 LAUNCHER = BUILD / "eghostbuster"
 CTL = BUILD / "eghostctl"
-LIBEXEC = BUILD / "libexec"
+LIBEXEC = (BUILD / "libexec").resolve()  # as the kernel names what lies there
 
 # The built-in rules, written out: a test says the whole policy it runs under.
 RULES = """

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from hostile import Host, Impostor, memory_kb
-from machine import BUILD, wait_readable
+from machine import BUILD, TIMEOUT, wait_readable
 from service import RULE_PER_CLASS
 
 MESSAGES = int(os.environ.get("EGB_MESSAGES", "200000"))
@@ -37,7 +37,7 @@ def test_forged_messages(impostor, host):
     """Nobody on a crowded host is harmed; true orphans go early, at the reaper's rate at most."""
     begun = time.monotonic()
     service = impostor.replace("tracker", "flood", MESSAGES).run("--destroy-ceiling", str(CEILING))
-    said = impostor.said("hostile tracker:", timeout=60 + MESSAGES / 500)
+    said = impostor.said("hostile tracker:", timeout=3 * TIMEOUT + MESSAGES / 500)
     memory = memory_kb(service.pid)
     host.assert_unharmed()
     status = service.stop()
@@ -122,5 +122,5 @@ def test_a_flood_of_heartbeats(impostor):
     assert "does not take notifications" not in service.stderr()
     assert memory_kb(service.pid) < MEMORY_MAX_KB
     service.process.send_signal(signal.SIGTERM)
-    assert service.process.wait(20) == 0
+    assert service.process.wait(TIMEOUT) == 0
     impostor.check()

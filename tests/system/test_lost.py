@@ -20,7 +20,7 @@ MANY = min(20000, NOFILE - 100) // SERVERS * SERVERS  # an actor's other descrip
 BYTES_PER_GHOST = 1000  # of the log: 100 MB for 100,000
 BYTES = 8000  # more than a peer with the smallest buffer takes
 MEMORY_MAX_KB = 64 << 10
-STORM_TIMEOUT = 60.0
+STORM_TIMEOUT = 3 * machine.TIMEOUT
 RULES = """
 [rule killed]
 exit = crash kill oom

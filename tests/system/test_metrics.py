@@ -13,7 +13,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 import audit
 import sockets
 from hostile import ask
-from machine import eventually
+from machine import TIMEOUT, eventually
 from service import CTL, RULE_PER_CLASS
 from test_completion import man
 
@@ -22,7 +22,7 @@ OTHERS = ("since_start", "pending", "lost")
 
 def metrics_text(service):
     ended = subprocess.run([CTL, "metrics", "--control", service.control], capture_output=True,
-                           text=True, timeout=20, check=False)
+                           text=True, timeout=TIMEOUT, check=False)
     assert (ended.returncode, ended.stderr) == (0, "")
     return ended.stdout
 
@@ -179,5 +179,5 @@ def test_half_an_answer_is_none(folder, answer):
         client.recv(64)
         client.sendall(answer)
         client.close()
-        stdout, stderr = asking.communicate(timeout=20)
+        stdout, stderr = asking.communicate(timeout=TIMEOUT)
     assert (asking.returncode, stdout) == (1, b"") and stderr.count(b"\n") == 1

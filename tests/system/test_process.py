@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 
-from machine import BUILD, status_of
+from machine import BUILD, TIMEOUT, status_of
 from service import CTL, LAUNCHER, LIBEXEC
 
 CAP_NET_ADMIN, CAP_AUDIT_WRITE, CAP_BPF = 1 << 12, 1 << 29, 1 << 39
@@ -223,7 +223,7 @@ print(ctypes.get_errno() if result else "seized", flush=True)
 def seize(uid, pid):
     """What a process of that uid is told when it tries to trace pid."""
     return subprocess.run(["/usr/bin/python3", "-c", PTRACE_SEIZE, str(uid), str(pid)], check=True,
-                          capture_output=True, text=True, timeout=20).stdout.strip()
+                          capture_output=True, text=True, timeout=TIMEOUT).stdout.strip()
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -293,7 +293,7 @@ def test_sockets(service, role):
 def test_not_to_be_started_by_hand(role):
     """As an ordinary user: as root it would be the same, but this is who tries."""
     ended = subprocess.run(["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups",
-                            str(LIBEXEC / role)], capture_output=True, text=True, timeout=20,
+                            str(LIBEXEC / role)], capture_output=True, text=True, timeout=TIMEOUT,
                            stdin=subprocess.DEVNULL)
     assert ended.returncode in (1, 2)
     assert len(ended.stderr.splitlines()) == 1
@@ -302,7 +302,7 @@ def test_not_to_be_started_by_hand(role):
 
 @pytest.mark.parametrize("role", ROLES)
 def test_not_to_be_started_by_hand_as_root(role):
-    ended = subprocess.run([str(LIBEXEC / role)], capture_output=True, text=True, timeout=20,
+    ended = subprocess.run([str(LIBEXEC / role)], capture_output=True, text=True, timeout=TIMEOUT,
                            stdin=subprocess.DEVNULL)
     assert ended.returncode in (1, 2)
     assert "not to be started by hand" in ended.stderr

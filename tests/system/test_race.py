@@ -66,7 +66,7 @@ def run_race(service, rounds, death, sndbuf):
     # On a processor of its own, so that it disturbs the reaper no more than another machine would.
     arguments = (rounds, PARALLEL, seed, GRACE_MS, sndbuf, service.log_path, death)
     ended = subprocess.run(["taskset", "-c", "0", BUILD / "tests" / "race", *map(str, arguments)],
-                           stdout=subprocess.PIPE, text=True, timeout=120, check=True)
+                           stdout=subprocess.PIPE, text=True, timeout=6 * machine.TIMEOUT, check=True)
     assert service.stop() == 0  # every request has its result
     made = [parse(line) for line in ended.stdout.splitlines()]
     assert len(made) == rounds and all(round_.dies for round_ in made)

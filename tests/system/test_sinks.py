@@ -14,7 +14,7 @@ import pytest
 import machine
 import sockets
 from hostile import ask
-from machine import eventually, wait_readable
+from machine import Cgroup, eventually, wait_readable
 from test_hostile_sink import GONE, ghost_released
 
 JOURNAL = pathlib.Path("/run/systemd/journal/socket")
@@ -77,13 +77,18 @@ class Journald:
 
 
 @pytest.fixture
-def journald():
-    """In a /run that nobody else sees: the tests have mounts of their own."""
+def own_run():
+    """A /run without the machine's journald, that nobody else sees: the tests have mounts of their own."""
     machine.run("mount -t tmpfs tests /run")
+    yield
+    machine.run("umount /run")
+
+
+@pytest.fixture
+def journald(own_run):
     journal = Journald()
     yield journal
     journal.socket.close()
-    machine.run("umount /run")
 
 
 def assert_same(entry, record, decision):
@@ -100,13 +105,14 @@ def catalog_ids():
     return set(re.findall(r"^-- ([0-9a-f]{32})$", CATALOG.read_text(), re.MULTILINE))
 
 
-def test_journal(prepared, journald):
+def test_journal(prepared, journald, cgroup):
     """Each record is an entry, in order; names come through whatever their bytes."""
     prepared.configure(daemon="journald = yes")
     service = prepared.run()
     victim = service.stage.actor()
     name = b"a\nPRIORITY=0\n\xff\x1b"
     victim.comm(name)
+    cgroup(Cgroup.unit, "egb-journal.service").add(victim.pid)
     connection = sockets.connect(victim, sockets.Listener())
     connection.fill()
     victim.kill()
@@ -122,7 +128,8 @@ def test_journal(prepared, journald):
     ids = {entry["MESSAGE_ID"].decode() for entry in entries}
     assert len(ids) == len({record["event.action"] for record in records}) and ids <= catalog_ids()
     assert about[2]["MESSAGE"] == \
-        b"busted a\\x0aPRIORITY=0\\x0a\\xff\\x1b[%d] (SIGKILL): 127.0.0.1:%d -> 127.0.0.1:%d fin-wait-1, " % (
+        b"busted a\\x0aPRIORITY=0\\x0a\\xff\\x1b[%d] of egb-journal.service (SIGKILL): " \
+        b"127.0.0.1:%d -> 127.0.0.1:%d fin-wait-1, " % (
             victim.pid, connection.lport, connection.rport) + about[2]["MESSAGE"].split(b"fin-wait-1, ")[1]
     assert "busted" not in service.stderr(), "the journal would have it twice"
     assert result["eghostbuster.result"] == "destroyed"
@@ -198,7 +205,7 @@ def test_nobody_waits(prepared, journald):
     assert service.stop() == 0
 
 
-def test_without_them(prepared):
+def test_without_them(own_run, prepared):
     """No journald, and the sink is killed: the service goes on, says so once, and counts."""
     prepared.configure(daemon="linux_audit = yes\njournald = yes")
     prepared.start(environment={"WATCHDOG_USEC": "200000"})

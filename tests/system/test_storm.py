@@ -11,7 +11,7 @@ import pytest
 
 import audit
 import sockets
-from machine import Cgroup, eventually
+from machine import TIMEOUT, Cgroup, eventually
 from service import RULES
 
 MANY = 400
@@ -152,7 +152,10 @@ def test_batch_of_what_was_not_destroyed(prepared, victim, crowd):
     """Each of its ghosts is named with its result: a long record, made with what the filter allows."""
     prepared.configure(daemon="mode = observe\nrecord_budget = 10/min")
     service = prepared.run()
+    tracker = service.roles()["tracker"]
+    os.kill(tracker, signal.SIGSTOP)  # so that it tells of all at once, however slowly they die
     victim.kill()
+    os.kill(tracker, signal.SIGCONT)
     assert service.stop() == 0
     observed = [record["eghostbuster.ghost"] for record in audit.unbatched(service.audit.all())
                 if record.get("eghostbuster.result") == "observed"]
@@ -182,4 +185,4 @@ def test_stop_before_ready(prepared, number):
     service = prepared.start()
     eventually(lambda: service.control.exists() or service.process.poll() is not None, "a start")
     service.process.send_signal(number)
-    assert service.process.wait(20) in (0, -number)
+    assert service.process.wait(TIMEOUT) in (0, -number)

@@ -16,7 +16,7 @@ import pytest
 import records
 import sockets
 from hostile import as_role
-from machine import NOBODY, eventually
+from machine import NOBODY, TIMEOUT, eventually
 from service import LAUNCHER
 
 ROLES = ("tracker", "broker", "reaper")
@@ -88,9 +88,9 @@ def test_same_uid_can_signal(prepared, role, number, monkeypatch):
     if role == "broker":
         if number == signal.SIGSTOP:  # it feeds no watchdog: the service manager's affair
             os.kill(pid, signal.SIGKILL)
-        assert service.process.wait(20) == -signal.SIGKILL
+        assert service.process.wait(TIMEOUT) == -signal.SIGKILL
         return
-    assert service.process.wait(20) == 1
+    assert service.process.wait(TIMEOUT) == 1
     said = service.stderr()
     assert f"the {role} is gone" in said or "does not answer" in said or "has stopped" in said
     last = service.audit.all(event__action="stop")[-1]
@@ -169,7 +169,7 @@ def test_files_of_the_service(service, victim):
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     with open(log, "rb") as file, pytest.raises(BlockingIOError):
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    ended = subprocess.run(service.command(), capture_output=True, text=True, timeout=20, check=False)
+    ended = subprocess.run(service.command(), capture_output=True, text=True, timeout=TIMEOUT, check=False)
     assert ended.returncode == 1 and "another eghostbuster runs" in ended.stderr
     assert LAUNCHER.exists()
     service.fence()

@@ -16,7 +16,7 @@ import pytest
 import sockets
 import unit
 from conftest import ended_well
-from machine import status_of
+from machine import TIMEOUT, status_of
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from service import CTL, LAUNCHER, LIBEXEC, Service
 
@@ -54,7 +54,7 @@ class UnitService(Service):
         program, *args = unit.Unit("eghostbuster-metrics.service").one("ExecStart").split()
         assert program == "/usr/bin/eghostctl"
         subprocess.run([*prefix("eghostbuster-metrics.service", self.state), str(CTL), *args], check=True,
-                       timeout=60)
+                       timeout=3 * TIMEOUT)
         return self.state / "metrics" / os.path.basename(args[-1])
 
 

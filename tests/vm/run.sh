@@ -14,7 +14,8 @@
 # Needs: qemu-system-x86 cpio kmod zstd xz-utils debootstrap, and the apt of a Debian. Environment:
 # VM_DIR work folder, KERNELS_DIR the kernels' folder, VM_KERNELS which ones, VM_OVERLAY, VM_TIMEOUT
 # seconds for one machine, VM_ARGUMENTS more kernel arguments, VM_MODULES the modules there are,
-# VM_LABEL what to call it then, VM_VERBOSE=1 also what the tests have to show, and the console.
+# VM_LABEL what to call it then, VM_PACKAGES what that Debian has besides (in a VM_DIR of its own),
+# VM_MEMORY its MB, VM_VERBOSE=1 also what the tests have to show, and the console.
 set -u
 
 vm=${VM_DIR:-$PWD/build/vm}
@@ -28,7 +29,7 @@ here=$(dirname "$0")
 
 suite=bookworm
 packages="systemd systemd-sysv dbus auditd kmod python3 iproute2
-libbpf1 libmnl0 libseccomp2 libcap-ng0 libevent-core-2.1-7 libinih1 libnettle8 libjansson4 zlib1g"
+libbpf1 libmnl0 libseccomp2 libcap-ng0 libevent-core-2.1-7 libinih1 libnettle8 libjansson4 zlib1g${VM_PACKAGES:+ $VM_PACKAGES}"
 modules=${VM_MODULES-inet_diag tcp_diag}
 arguments="systemd.unified_cgroup_hierarchy=1 systemd.show_status=no audit=1 ${VM_ARGUMENTS:-}"
 
@@ -152,7 +153,7 @@ one() { # scenario kernel
 	out=$vm/out-$name
 	{ cat "$vm/base.cpio"; scenario_pack "$version" "$1" "$scratch/$name"; } >"$scratch/$name.cpio"
 	# shellcheck disable=SC2086 # the list is meant to be split
-	boot "$version" "$scratch/$name.cpio" "$out" 2048 $arguments ||
+	boot "$version" "$scratch/$name.cpio" "$out" "${VM_MEMORY:-2048}" $arguments ||
 		echo "$name: the machine did not come up" >&2
 	rm -rf "$scratch/$name.cpio" "${scratch:?}/$name"
 	tr -d '\r' <"$out.test" >"$out.tap"
@@ -180,7 +181,7 @@ run)
 	run "${@:2}"
 	;;
 *)
-	sed -n '4,18s/^# \{0,1\}//p' "$0" >&2
+	sed -n '4,19s/^# \{0,1\}//p' "$0" >&2
 	exit 2
 	;;
 esac

@@ -34,6 +34,40 @@ check-kernels-unit: $(B)/vm-deps.stamp
 kernels-readme:
 	@/usr/bin/python3 -B tests/vm/matrix.py $(VM_DIR) README.md
 
+# The system tests in such machines, a part of their files at a time: KERNELS="6.1 6.12" SUITE_PARTS="2/4". And with the AppArmor
+# profiles in force, where nothing may be denied. Under 5.10 the service only observes, which is a test of the scenario above.
+SUITE_KERNELS := $(filter-out 5.10,$(KERNELS))
+SUITE_PARTS ?= $(foreach part,1 2 3 4,$(part)/4)
+SUITE_PATIENCE ?= 10
+SUITE_PACKAGES := apparmor binutils jq logrotate mandoc procps python3-fastjsonschema python3-prometheus-client python3-pytest \
+	python3-pytest-timeout strace
+SUITE_DIR := $(abspath $(B)/vm-suite)
+SUITE_SOURCES := $(SUITE_DIR)/overlay/usr/src/eghostbuster
+SUITE_RUN = VM_DIR=$(SUITE_DIR) VM_OVERLAY=$(SUITE_DIR)/overlay VM_PACKAGES="$(SUITE_PACKAGES)" VM_MODULES="inet_diag tcp_diag veth" \
+	VM_MEMORY=3072 KERNELS_DIR=$(abspath $(B)/kernels) bash tests/vm/run.sh
+.PHONY: check-kernels-suite check-apparmor-suite suite-overlay
+# Links to the installed programs: a profile is found by the name that is at the end of them.
+suite-overlay: all $(SYSTEM_PROGRAMS)
+	@rm -rf $(SUITE_DIR)/overlay && mkdir -p $(SUITE_SOURCES)/build/tests
+	@$(MAKE) --no-print-directory -s install DESTDIR=$(SUITE_DIR)/overlay PREFIX=/usr SYSCONFDIR=/etc
+	@$(SOURCES) | grep -zv '^tests/fuzz/' | tar --null -T - -cf - | tar -C $(SUITE_SOURCES) -xf -
+	@ln -s /usr/sbin/eghostbuster /usr/bin/eghostctl $(SUITE_SOURCES)/build/
+	@ln -s /usr/libexec/eghostbuster $(SUITE_SOURCES)/build/libexec
+	@for program in $(SYSTEM_PROGRAMS:$(B)/%=%); do install -D $(B)/$$program $(SUITE_SOURCES)/build/$$program || exit; done
+
+check-kernels-suite: SUITE_LABEL := part
+check-kernels-suite: SUITE_ARGUMENTS := apparmor=0
+check-apparmor-suite: SUITE_LABEL := apparmor
+check-apparmor-suite: SUITE_ARGUMENTS := apparmor=1 security=apparmor
+check-apparmor-suite: SUITE_KERNELS := $(if $(filter file,$(origin KERNELS)),6.1,$(KERNELS))
+check-kernels-suite check-apparmor-suite: $(B)/vm-deps.stamp suite-overlay
+	$(if $(strip $(SUITE_KERNELS)),,$(error no kernel under which the service acts in KERNELS=$(KERNELS)))
+	@VM_KERNELS="$(SUITE_KERNELS)" $(SUITE_RUN) fetch
+	@bad=0; for part in $(SUITE_PARTS); do VM_KERNELS="$(SUITE_KERNELS)" VM_TIMEOUT=$${VM_TIMEOUT:-900} \
+		VM_LABEL=$(SUITE_LABEL)-$$(echo $$part | tr / -) \
+		VM_ARGUMENTS="$(SUITE_ARGUMENTS) EGB_PART=$$part EGB_PATIENCE=$(SUITE_PATIENCE)" \
+		$(SUITE_RUN) run tests/vm/suite || bad=1; done; exit $$bad
+
 # The package, and the same with a higher version: make check-systemd.
 check-systemd: VM_OVERLAY := $(VM_DIR)/overlay-deb
 check-systemd: $(B)/vm-deps.stamp deb
