@@ -187,7 +187,7 @@ fuzz fuzz-keep: $(B)/fuzz-deps.stamp
 
 check-kernels: $(B)/kernel-deps.stamp
 	@$(MAKE) --no-print-directory -s $(B)/tests/kernels/load_all
-	$(KERNEL_RUN) fetch
+	KERNELS="$(KERNELS)" $(KERNEL_RUN) fetch
 	$(KERNEL_RUN) run $(B)/tests/kernels/load_all
 	KERNELS_CMDLINE=lockdown=confidentiality $(KERNEL_RUN) run $(B)/tests/kernels/load_all
 	@$(MAKE) --no-print-directory -s check-kernels-unit
