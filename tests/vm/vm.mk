@@ -54,9 +54,9 @@ $(ARM64_B)/deps-arm64.stamp: dist/build-deps
 
 .PHONY: check-arm64 vm-fetch
 check-arm64: $(ARM64_B)/deps-arm64.stamp
-	@$(ARM64_MAKE) -s vm-fetch
-	@$(ARM64_MAKE) -s check-kernels
-	@$(ARM64_MAKE) -s check-unit-vm
+	@+$(ARM64_MAKE) -s vm-fetch
+	@+$(ARM64_MAKE) -s check-kernels
+	@+$(ARM64_MAKE) -s check-unit-vm
 
 vm-fetch: $(B)/vm-deps.stamp
 	@VM_KERNELS="$(KERNELS)" $(VM_RUN) fetch
