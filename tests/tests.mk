@@ -45,7 +45,7 @@ SYSTEM_PROGRAMS := $(B)/tests/fork_storm $(B)/tests/flood $(B)/tests/actor $(B)/
 # Which rules of the filters a run of the system suite uses.
 $(B)/bpf/watch.bpf.o: tests/variants/watch.bpf.c tests/variants/watch.h $(B)/deps.stamp
 	@mkdir -p $(@D)
-	$(Q)$(CLANG) $(BPF_CFLAGS) -mcpu=v3 -D__TARGET_ARCH_$(if $(filter aarch64%,$(shell uname -m)),arm64,x86) \
+	$(Q)$(CLANG) $(BPF_CFLAGS) -mcpu=v3 -D__TARGET_ARCH_$(if $(filter arm64,$(ARCH)),arm64,x86) \
 		-I. $(SYSTEM_HEADERS) -c -o $@ $<
 $(B)/bpf/watch.skel.h: $(B)/bpf/watch.bpf.o
 	$(Q)$(BPFTOOL) gen skeleton $< name watch_bpf >$@
@@ -145,14 +145,14 @@ check-strict: $(B)/test-deps.stamp
 KERNELS_SRC := tests/kernels/load_all.c tracker/load.c tracker/kept.c tracker/decode.c proto/kept.c proto/log.c $(B)/gen/build_id.c
 $(B)/tests/kernels/load_all: $(KERNELS_SRC) $(SKEL) $(wildcard bpf/*.h tracker/*.h proto/*.h)
 	@mkdir -p $(@D)
-	$(Q)$(CC) -std=gnu11 $(WARN) $(CFLAGS) $(CPPFLAGS) -static -o $@ $(KERNELS_SRC) -lbpf -lelf -lz
+	$(Q)$(CC) -std=gnu11 $(SYSROOT_FLAG) $(WARN) $(CFLAGS) $(CPPFLAGS) -static -o $@ $(KERNELS_SRC) -lbpf -lelf -lz
 
 $(B)/kernel-deps.stamp: dist/build-deps
 	@mkdir -p $(@D)
-	@sh dist/build-deps kernels
+	@sh dist/build-deps $(if $(CROSS),$(ARCH),kernels)
 	@touch $@
 
-KERNEL_RUN := KERNELS_DIR=$(abspath $(B)/kernels) bash tests/kernels/run.sh
+KERNEL_RUN := KERNELS_ARCH=$(ARCH) KERNELS_DIR=$(abspath $(B)/kernels) bash tests/kernels/run.sh
 # The same tests as in `check`, for longer: make soak SECONDS=600, make fork-storm SECONDS=60, make flood SECONDS=300.
 SECONDS ?= $(if $(filter soak,$(MAKECMDGOALS)),600,$(if $(filter flood,$(MAKECMDGOALS)),300,60))
 LONG := EGB_BUILD=$(B) /usr/bin/python3 -B -m pytest -q -s -p no:cacheprovider
@@ -199,7 +199,7 @@ fuzz fuzz-keep: $(B)/fuzz-deps.stamp
 
 check-kernels: $(B)/kernel-deps.stamp
 	@$(MAKE) --no-print-directory -s $(B)/tests/kernels/load_all
-	$(KERNEL_RUN) fetch
+	KERNELS="$(KERNELS)" $(KERNEL_RUN) fetch
 	$(KERNEL_RUN) run $(B)/tests/kernels/load_all
 	KERNELS_CMDLINE=lockdown=confidentiality $(KERNEL_RUN) run $(B)/tests/kernels/load_all
 	@$(MAKE) --no-print-directory -s check-kernels-unit

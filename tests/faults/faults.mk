@@ -11,7 +11,7 @@ $(B)/tests/filters: $(patsubst %.c,$(B)/obj/%.o,$(FILTERS_SRC))
 	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ -lseccomp
 
 # It sets registers: x86-64's.
-ifneq ($(filter x86_64%,$(shell $(CC) -dumpmachine)),)
+ifeq ($(TARGET_CPU),x86_64)
 test-programs: $(if $(VARIANT_SRC),,$(B)/tests/inject $(B)/tests/filters)
 endif
 

@@ -1,8 +1,19 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: Apache-2.0
 # To be sourced: Debian's kernels, and machines that boot them in plain QEMU.
-# dir: the kernels' folder; limit: seconds that a machine may take.
+# dir: the kernels' folder; limit: seconds that a machine may take. KERNELS_ARCH: whose kernels, as
+# Debian calls it; this machine's, where it is not set.
 : "${dir:?}" "${limit:?}"
+
+here_arch=$(dpkg --print-architecture)
+arch=${KERNELS_ARCH:-$here_arch}
+# How QEMU is called; the kernel's console, and a second port, which are files outside.
+# shellcheck disable=SC2034 # port is for who sources this
+case $arch in
+amd64) emulator=(qemu-system-x86_64 -cpu "qemu64,+smep,+rdrand") console=ttyS0 port=ttyS1 ;;
+arm64) emulator=(qemu-system-aarch64 -machine virt -cpu neoverse-n1) console=ttyAMA0 port=ttyS0 ;;
+*) echo "no machine is known for $arch: amd64 and arm64 are" >&2 && exit 2 ;;
+esac
 
 # shellcheck source=tests/debian/mirror.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../debian/mirror.sh"
@@ -22,6 +33,8 @@ apt_prepare() {
 		echo "deb [signed-by=$keyring] $security $suite main"
 	done >>"$dir/apt/sources.list"
 	cat >"$dir/apt/apt.conf" <<-END
+		APT::Architecture "$arch";
+		APT::Architectures "$arch";
 		Dir::State "$dir/apt/state";
 		Dir::Cache "$dir/apt/cache";
 		Dir::Etc::sourcelist "$dir/apt/sources.list";
@@ -34,17 +47,30 @@ apt_prepare() {
 	return 1
 }
 
-resolve() { # 6.1, 6.1-rt -> 6.1.0-56-cloud-amd64, the newest there is
-	local flavour=cloud version=$1
-	case $version in *-rt) flavour=rt version=${version%-rt} ;; esac
+resolve() { # 6.1, 6.1-rt, 6.12-16k -> 6.1.0-56-cloud-amd64, the newest there is
+	local flavour=cloud-$arch version=$1
+	case $version in
+	*-rt) flavour=rt-$arch version=${version%-rt} ;;
+	*-16k) flavour=$arch-16k version=${version%-16k} ;;
+	esac
 	APT_CONFIG=$dir/apt/apt.conf apt-cache pkgnames "linux-image-$version" |
-		grep -E "^linux-image-${version//./\\.}\\.[0-9][.0-9+debn~bpo-]*-$flavour-amd64$" |
+		grep -E "^linux-image-${version//./\\.}\\.[0-9][.0-9+debn~bpo-]*-$flavour$" |
 		sed s/linux-image-// | sort -V | tail -1
 }
 
 first() { # the first of the paths that exists
 	local path
 	for path in "$@"; do [ -e "$path" ] && echo "$path" && return; done
+}
+
+busybox_fetch() { # a static one of that architecture, as $dir/busybox
+	local tree=$dir/k/busybox
+	[ -x "$dir/busybox" ] && return
+	apt_prepare || return
+	(cd "$dir/debs" && APT_CONFIG=$dir/apt/apt.conf apt-get download -q busybox-static &&
+		dpkg -x busybox-static_*.deb "$tree") >/dev/null 2>&1
+	cp "$(first "$tree/usr/bin/busybox" "$tree/bin/busybox")" "$dir/busybox" ||
+		{ echo "busybox-static: not offered by the mirror" >&2; return 1; }
 }
 
 image_of() { first "$dir/k/$1/boot/vmlinuz-$1" "$dir/k/$1/usr/lib/modules/$1/vmlinuz"; }
@@ -101,16 +127,19 @@ pack() { # root: as an initial file system, to standard output
 
 boot_once() {
 	local version=$1 out=$3
+	local second=(-serial "file:$out.test")
+	# The machine virt has one port of its own.
+	[ "$arch" != arm64 ] || second=(-chardev "file,id=test,path=$out.test" -device "pci-serial,chardev=test")
 	rm -f "$out".*
-	timeout "$limit" qemu-system-x86_64 -accel tcg,thread=multi,tb-size=512 \
-		-cpu qemu64,+smep,+rdrand -m "$4" -smp 2 -nodefaults -display none -no-reboot \
-		-serial "file:$out.console" -serial "file:$out.test" \
-		-kernel "$(image_of "$version")" -initrd "$2" -append "console=ttyS0 quiet \
+	timeout "$limit" "${emulator[@]}" -accel tcg,thread=multi,tb-size=512 \
+		-m "$4" -smp 2 -nodefaults -display none -no-reboot \
+		-serial "file:$out.console" "${second[@]}" \
+		-kernel "$(image_of "$version")" -initrd "$2" -append "console=$console quiet \
 		panic=-1 nokaslr mitigations=off random.trust_cpu=on ${*:5}" </dev/null 2>"$out.qemu"
 	grep -aq GUEST-BOOTED "$out.console"
 }
 
-boot() { # version initrd out memory argument...: its consoles are out.console (ttyS0) and out.test (ttyS1)
+boot() { # version initrd out memory argument...: its ports are out.console and out.test
 	# The emulator sometimes dies before the guest's user space: that tells nothing about us.
 	boot_once "$@" || boot_once "$@"
 }

@@ -3,13 +3,13 @@
 #
 # Runs one static test program under several Debian kernels in plain QEMU: no root, no KVM.
 #
-#   run.sh fetch             downloads and unpacks the kernels (installs nothing, about 250 MB)
+#   run.sh fetch             downloads and unpacks the kernels and a busybox (installs nothing, about 250 MB)
 #   run.sh run PROG [ARG..]  boots each kernel with PROG as its only process; one line per kernel,
 #                            the program's output where it failed; exit status 1 if any failed
 #
-# Needs: qemu-system-x86 busybox-static cpio kmod zstd xz-utils, and the apt of a Debian.
-# Environment: KERNELS_DIR work folder, KERNELS which ones, KERNELS_JOBS at a time,
-# KERNELS_TIMEOUT seconds for one, KERNELS_CMDLINE more kernel arguments
+# Needs: qemu-system-x86 (-arm) cpio kmod zstd xz-utils, and the apt of a Debian.
+# Environment: KERNELS_DIR work folder, KERNELS which ones, KERNELS_ARCH amd64 or arm64,
+# KERNELS_JOBS at a time, KERNELS_TIMEOUT seconds for one, KERNELS_CMDLINE more kernel arguments
 # (lockdown=confidentiality), KERNELS_VERBOSE=1 the program's output always.
 set -u
 
@@ -23,7 +23,8 @@ modules="inet_diag tcp_diag"
 
 fetch() {
 	local kernel version
-	mkdir -p "$dir"
+	mkdir -p "$dir/debs" "$dir/k"
+	busybox_fetch || return
 	: >"$dir/versions"
 	for kernel in $kernels; do
 		version=$(kernel_fetch "$kernel") || continue
@@ -48,7 +49,7 @@ init_script() { # the result goes to the console, what the program prints to the
 		for m in $modules; do modprobe \$m 2>/dev/null; done
 		echo GUEST-BOOTED
 		cd /tmp
-		/test $arguments >/dev/ttyS1 2>&1
+		/test $arguments >/dev/$port 2>&1
 		echo "GUEST-STATUS=\$?"
 		poweroff -f
 	END
@@ -57,7 +58,7 @@ init_script() { # the result goes to the console, what the program prints to the
 guest_make() { # version folder: packs folder.cpio
 	local version=$1 root=$2
 	mkdir -p "$root"/{bin,sbin,dev,proc,sys,tmp}
-	cp /bin/busybox "$root/bin/"
+	cp "$dir/busybox" "$root/bin/"
 	ln -s /bin/busybox "$root/sbin/modprobe"
 	cp "$program" "$root/test"
 	# shellcheck disable=SC2086 # the list is meant to be split
@@ -106,7 +107,7 @@ run)
 	run
 	;;
 *)
-	sed -n '4,15s/^# \{0,1\}//p' "$0" >&2
+	sed -n '4,16s/^# \{0,1\}//p' "$0" >&2
 	exit 2
 	;;
 esac

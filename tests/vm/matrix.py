@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""matrix.py FOLDER [README]: what the last machines of the scenario `kernel` have shown, as a table; into the README."""
+"""matrix.py [--readme FILE] FOLDER...: what the last machines of the scenario `kernel` have shown, as a table; into the README."""
 
+import argparse
 import pathlib
 import re
 import sys
@@ -15,7 +16,7 @@ TELLING = ("it starts, and says what it does", "without tcp_diag")
 
 
 def version_key(row):
-    return [int(n) for n in re.findall(r"\d+", row[0])[:3]], len(row[0])
+    return [int(n) for n in re.match(r"[\d.]+", row[0])[0].split(".")], "arm64" in row[0], len(row[0])
 
 
 def machine(path):
@@ -29,14 +30,18 @@ def machine(path):
     return label, f"{good} of {plan}", told
 
 
-def main(folder, readme=None):
-    rows = sorted(map(machine, pathlib.Path(folder).glob("out-kernel-*.tap")), key=version_key)
-    lines = ["The installed unit, under the kernels of Debian, by `make check-kernels`. The last test takes BTF away, and the start "
-             "is refused, naming `/sys/kernel/btf/vmlinux`.", "", "| kernel | tests passed | what it is, and what the service says |", "| --- | --- | --- |"]
+def main(folders, readme):
+    rows = sorted((machine(path) for folder in folders for path in folder.glob("out-kernel-*.tap")), key=version_key)
+    lines = ["The installed unit, under the kernels of Debian, by `make check-kernels` and, for arm64, `make check-arm64`. The last test "
+             "takes BTF away, and the start is refused, naming `/sys/kernel/btf/vmlinux`.", "", "| kernel | tests passed | what it is, and what the service says |", "| --- | --- | --- |"]
     table = "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
     print(table)
     if readme:
-        put(pathlib.Path(readme), "kernels-readme", "Requirements", table)
+        put(readme, "kernels-readme", "Requirements", table)
 
 
-main(*sys.argv[1:])
+parser = argparse.ArgumentParser(usage=__doc__)
+parser.add_argument("--readme", type=pathlib.Path)
+parser.add_argument("folders", type=pathlib.Path, nargs="+")
+arguments = parser.parse_args()
+main(arguments.folders, arguments.readme)

@@ -11,11 +11,13 @@
 # prints TAP; its `root`, if it has one, is put over the guest's root folder. What VM_OVERLAY names
 # is, too, before that: the installed service, or its packages.
 #
-# Needs: qemu-system-x86 cpio kmod zstd xz-utils debootstrap, and the apt of a Debian. Environment:
-# VM_DIR work folder, KERNELS_DIR the kernels' folder, VM_KERNELS which ones, VM_OVERLAY, VM_TIMEOUT
-# seconds for one machine, VM_ARGUMENTS more kernel arguments, VM_MODULES the modules there are,
-# VM_LABEL what to call it then, VM_PACKAGES what that Debian has besides (in a VM_DIR of its own),
-# VM_MEMORY its MB, VM_VERBOSE=1 also what the tests have to show, and the console.
+# Needs: qemu-system-x86 (-arm) cpio kmod zstd xz-utils debootstrap, and the apt of a Debian. Environment:
+# VM_DIR work folder, KERNELS_DIR the kernels' folder, KERNELS_ARCH amd64 or arm64, VM_KERNELS which
+# ones, VM_OVERLAY, VM_TIMEOUT seconds for one machine, VM_ARGUMENTS more kernel arguments, VM_MODULES
+# the modules there are, VM_LABEL what to call it then, VM_PACKAGES what that Debian has besides (in a
+# VM_DIR of its own), VM_MEMORY its MB, VM_VERBOSE=1 also what the tests have to show, and the console.
+# For another architecture than this machine's `fetch` also leaves a root folder to build with, in
+# VM_DIR/sysroot.
 set -u
 
 vm=${VM_DIR:-$PWD/build/vm}
@@ -29,7 +31,10 @@ here=$(dirname "$0")
 
 suite=bookworm
 packages="systemd systemd-sysv dbus auditd kmod python3 iproute2
-libbpf1 libmnl0 libseccomp2 libcap-ng0 libevent-core-2.1-7 libinih1 libnettle8 libjansson4 zlib1g${VM_PACKAGES:+ $VM_PACKAGES}"
+libbpf1 libmnl0 libseccomp2 libcap-ng0 libevent-core-2.1-7 libinih1 libnettle8 libjansson4 zlib1g libcmocka0${VM_PACKAGES:+ $VM_PACKAGES}"
+foreign=
+[ "$arch" = "$here_arch" ] || foreign=yes
+[ -z "$foreign" ] || packages="$packages $(sh "$here/../../dist/build-deps" sysroot)"
 modules=${VM_MODULES-inet_diag tcp_diag}
 arguments="systemd.unified_cgroup_hierarchy=1 systemd.show_status=no audit=1 ${VM_ARGUMENTS:-}"
 
@@ -39,15 +44,45 @@ arguments="systemd.unified_cgroup_hierarchy=1 systemd.show_status=no audit=1 ${V
 slim() {
 	rm -rf "$1"/usr/share/{doc,man,locale,info,lintian,bash-completion,zsh,perl} \
 		"$1"/var/cache/apt/* "$1"/var/lib/apt/lists/* "${1:?}"/boot/* "${1:?}"/dev/* \
-		"$1"/usr/lib/python3*/{test,idlelib,lib2to3,distutils,ensurepip}
+		"$1"/usr/lib/python3*/{test,idlelib,lib2to3,distutils,ensurepip} \
+		"$1"/usr/include "$1"/usr/lib/*/*.a
 }
 
-# The service is linked with the libraries of the system that builds it.
+# The service is linked with the libraries of the system that builds it, or of the root folder to build with.
 suite_check() {
 	# shellcheck source=/dev/null
-	[ "$(. /etc/os-release && echo "${VERSION_CODENAME:-}")" = "$suite" ] && return
+	[ -n "$foreign" ] || [ "$(. /etc/os-release && echo "${VERSION_CODENAME:-}")" = "$suite" ] && return
 	echo "the machine is a Debian 12, and runs only what a Debian 12 has built" >&2
 	return 1
+}
+
+# What the packages' own scripts would have done, as far as a machine that lives for a minute needs it.
+scripts_replace() {
+	local root=$1 wanted=$1/etc/systemd/system/multi-user.target.wants
+	cp "$root/usr/share/base-passwd/passwd.master" "$root/etc/passwd"
+	cp "$root/usr/share/base-passwd/group.master" "$root/etc/group"
+	rm -rf "$root/var/run" "$root/var/lock"
+	ln -s /run "$root/var/run"
+	ln -s /run/lock "$root/var/lock"
+	ln -s mawk "$root/usr/bin/awk"
+	mkdir -p "$wanted"
+	ln -s /lib/systemd/system/auditd.service "$wanted/"
+}
+
+# The second half of debootstrap runs programs that this machine cannot run: its packages are unpacked, and that is all.
+foreign_finish() {
+	local root=$1 deb link
+	for deb in "$root"/var/cache/apt/archives/*.deb; do
+		dpkg-deb --fsys-tarfile "$deb" | tar -x --keep-directory-symlink -C "$root" || return
+	done
+	rm -rf "$root/debootstrap" "$root"/var/cache/apt/* "$root/proc" # where debootstrap runs in a container that is a link
+	mkdir "$root/proc"
+	scripts_replace "$root"
+	find "$root"/usr/lib/*-linux-gnu -name '*.so' -lname '/*' | while read -r link; do
+		ln -sfr "$root$(readlink "$link")" "$link" # for a linker outside
+	done
+	rm -rf --one-file-system "$vm/sysroot"
+	cp -al "$root" "$vm/sysroot"
 }
 
 debian_make() {
@@ -59,8 +94,9 @@ debian_make() {
 	include=$(printf '%s,' $packages)
 	echo "$suite: debootstrap"
 	unshare --mount debootstrap --variant=minbase --keyring="$keyring" --include="${include%,}" \
-		"$suite" "$vm/root" "$mirror" >"$vm/debootstrap.log" 2>&1 ||
+		--arch="$arch" ${foreign:+--foreign} "$suite" "$vm/root" "$mirror" >"$vm/debootstrap.log" 2>&1 ||
 		{ tail -20 "$vm/debootstrap.log" >&2; return 1; }
+	[ -z "$foreign" ] || foreign_finish "$vm/root" || return
 	slim "$vm/root"
 	# Under another name until it is whole.
 	pack "$vm/root" >"$vm/base.cpio.new" && mv "$vm/base.cpio.new" "$vm/base.cpio" || return
@@ -88,10 +124,10 @@ unit_write() { # the scenario's end is the machine's
 		After=multi-user.target auditd.service
 		[Service]
 		Type=oneshot
-		StandardOutput=file:/dev/ttyS1
-		StandardError=file:/dev/ttyS1
+		StandardOutput=file:/dev/$port
+		StandardError=file:/dev/$port
 		LimitNOFILE=4096
-		ExecStart=/bin/sh -c 'echo GUEST-BOOTED >/dev/ttyS0; /scenario/run; echo "GUEST-STATUS=\$\$?" >/dev/ttyS0'
+		ExecStart=/bin/sh -c 'echo GUEST-BOOTED >/dev/$console; /scenario/run; echo "GUEST-STATUS=\$\$?" >/dev/$console'
 		ExecStopPost=/bin/systemctl --no-block --force --force poweroff
 	END
 }
@@ -105,7 +141,7 @@ settle() {
 	: >"$1/etc/fstab"
 	: >"$1/etc/machine-id"
 	echo guest >"$1/etc/hostname"
-	for unit in getty@tty1.service serial-getty@ttyS0.service systemd-timesyncd.service \
+	for unit in getty@tty1.service "serial-getty@$console.service" systemd-timesyncd.service \
 		apt-daily.timer apt-daily-upgrade.timer fstrim.timer e2scrub_all.timer dpkg-db-backup.timer; do
 		ln -s /dev/null "$units/$unit"
 	done
@@ -148,7 +184,7 @@ show() { # out good: one line per test where all is good
 
 one() { # scenario kernel
 	local name out version good=no
-	name=$(basename "$1")-$2${VM_LABEL:+-$VM_LABEL}
+	name=$(basename "$1")-$2${foreign:+-$arch}${VM_LABEL:+-$VM_LABEL}
 	version=$(kernel_fetch "$2") || return
 	out=$vm/out-$name
 	{ cat "$vm/base.cpio"; scenario_pack "$version" "$1" "$scratch/$name"; } >"$scratch/$name.cpio"
@@ -181,7 +217,7 @@ run)
 	run "${@:2}"
 	;;
 *)
-	sed -n '4,19s/^# \{0,1\}//p' "$0" >&2
+	sed -n '4,21s/^# \{0,1\}//p' "$0" >&2
 	exit 2
 	;;
 esac

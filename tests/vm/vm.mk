@@ -5,12 +5,12 @@ SCENARIOS ?= sinks unit
 
 $(B)/vm-deps.stamp: dist/build-deps
 	@mkdir -p $(@D)
-	@sh dist/build-deps vm
+	@sh dist/build-deps $(if $(CROSS),$(ARCH),vm)
 	@touch $@
 
 VM_DIR := $(abspath $(B)/vm)
 VM_OVERLAY := $(VM_DIR)/overlay
-VM_RUN = VM_DIR=$(VM_DIR) VM_OVERLAY=$(VM_OVERLAY) KERNELS_DIR=$(abspath $(B)/kernels) bash tests/vm/run.sh
+VM_RUN = KERNELS_ARCH=$(ARCH) VM_DIR=$(VM_DIR) VM_OVERLAY=$(VM_OVERLAY) KERNELS_DIR=$(abspath $(B)/kernels) bash tests/vm/run.sh
 .PHONY: check-vm check-systemd
 check-vm: $(B)/vm-deps.stamp
 	@rm -rf $(VM_DIR)/overlay
@@ -19,7 +19,7 @@ check-vm: $(B)/vm-deps.stamp
 	@$(VM_RUN) run $(SCENARIOS:%=tests/vm/%)
 
 # The installed service under each kernel, with lockdown, and without its modules: a part of make check-kernels.
-KERNELS ?= 5.10 6.1 6.1-rt 6.12 6.18 7.3
+KERNELS ?= $(if $(filter arm64,$(ARCH)),6.1 6.12 6.12-16k,5.10 6.1 6.1-rt 6.12 6.18 7.3)
 VM_ODD := 6.12
 .PHONY: check-kernels-unit kernels-readme
 check-kernels-unit: $(B)/vm-deps.stamp
@@ -32,7 +32,34 @@ check-kernels-unit: $(B)/vm-deps.stamp
 	/usr/bin/python3 -B tests/vm/matrix.py $(VM_DIR); exit $$bad
 
 kernels-readme:
-	@/usr/bin/python3 -B tests/vm/matrix.py $(VM_DIR) README.md
+	@/usr/bin/python3 -B tests/vm/matrix.py --readme README.md $(VM_DIR) $(ARM64_B)/vm
+
+# The unit tests in a machine, which may be another one than what builds them: a part of make check-arm64.
+.PHONY: check-unit-vm
+check-unit-vm: VM_OVERLAY := $(VM_DIR)/overlay-tests
+check-unit-vm: $(B)/vm-deps.stamp $(UNIT_TESTS)
+	@rm -rf $(VM_OVERLAY) && mkdir -p $(VM_OVERLAY)/programs
+	@cp $(UNIT_TESTS) $(VM_OVERLAY)/programs
+	@$(VM_RUN) fetch
+	@$(VM_RUN) run tests/vm/programs
+
+# All of check-kernels for arm64, and the unit tests: built here, with the headers and libraries that the machine's Debian
+# is made of. Root only.
+ARM64_B := build/arm64
+ARM64_MAKE := $(MAKE) --no-print-directory B=$(ARM64_B) CC=aarch64-linux-gnu-gcc SYSROOT=$(ARM64_B)/vm/sysroot DEPS=given
+$(ARM64_B)/deps-arm64.stamp: dist/build-deps
+	@mkdir -p $(@D)
+	@sh dist/build-deps arm64
+	@touch $@
+
+.PHONY: check-arm64 vm-fetch
+check-arm64: $(ARM64_B)/deps-arm64.stamp
+	@+$(ARM64_MAKE) -s vm-fetch
+	@+$(ARM64_MAKE) -s check-kernels
+	@+$(ARM64_MAKE) -s check-unit-vm
+
+vm-fetch: $(B)/vm-deps.stamp
+	@VM_KERNELS="$(KERNELS)" $(VM_RUN) fetch
 
 # The system tests in such machines, a part of their files at a time: KERNELS="6.1 6.12" SUITE_PARTS="2/4". And with the AppArmor
 # profiles in force, where nothing may be denied. Under 5.10 the service only observes, which is a test of the scenario above.
