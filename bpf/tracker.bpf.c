@@ -446,8 +446,8 @@ BPF_PROG(sock_state, const struct sock *sk, int old_state, int new_state)
 	return 0;
 }
 
-/* A clean end that left nothing stamped costs no event, and as few looks as can be: what is looked at
- * here is in no cache. Whoever the OOM killer chose and killed has a signal to show for it. */
+/* A clean end that left nothing stamped costs no event, and as few looks as can be: what is looked
+ * at here is in no cache. Whoever the OOM killer chose and killed has a signal to show for it. */
 static __always_inline bool
 exit_matters(struct task_struct *task)
 {

@@ -58,7 +58,9 @@ def words(text):
 
 def build_needs():
     """What build-deps installs for a build, each distribution's package asks for."""
-    listed = words(re.search(r'(?ms)^build="(.*?)"', read("dist/build-deps"))[1])
+    build, libraries = (words(re.search(rf'(?ms)^{name}="(.*?)"', read("dist/build-deps"))[1])
+                        for name in ("build", "libraries"))
+    listed = build - {"libraries"} | libraries
     debian = words(read("dist/debian/control").partition("Build-Depends:")[2].partition("\nStandards")[0])
     spec = set(re.findall(r"(?m)^BuildRequires: *(\S+)", read("dist/rpm/eghostbuster.spec")))
     arch = words(re.search(r"(?m)^depends=.*\nmakedepends=.*", read("dist/arch/PKGBUILD"))[0])
