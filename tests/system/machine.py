@@ -41,8 +41,16 @@ def own_network():
     """Moves this process to a new network, in which there is no socket yet. /sys stays the old one's."""
     _checked(_libc.unshare(CLONE_NEWNET), "unshare")
     run("ip link set lo up")
-    # As systemd has it; the kernel's own 10 messages are a tenth of a second of a busy service.
-    pathlib.Path("/proc/sys/net/unix/max_dgram_qlen").write_text("512")
+
+
+@contextlib.contextmanager
+def datagrams_kept(count):
+    """Unix sockets that are made meanwhile keep so many messages that nobody has read yet."""
+    length = pathlib.Path("/proc/sys/net/unix/max_dgram_qlen")
+    usual = length.read_text()
+    length.write_text(str(count))
+    yield
+    length.write_text(usual)
 
 
 def become_subreaper():

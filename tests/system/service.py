@@ -9,7 +9,7 @@ import time
 
 import audit
 import sockets
-from machine import BUILD, TIMEOUT, children, eventually, wait_readable
+from machine import BUILD, TIMEOUT, children, datagrams_kept, eventually, wait_readable
 
 LAUNCHER = BUILD / "eghostbuster"
 CTL = BUILD / "eghostctl"
@@ -74,7 +74,8 @@ class Service:
             self.configure()
         if self.notify is not None:
             self.notify.close()
-        self.notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        with datagrams_kept(512):  # as systemd has it; the usual 10 are a tenth of a second of a busy service
+            self.notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         notify_path = self.folder / "notify"
         notify_path.unlink(missing_ok=True)
         self.notify.bind(str(notify_path))
