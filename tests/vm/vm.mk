@@ -71,7 +71,7 @@ SUITE_PACKAGES := apparmor binutils jq logrotate mandoc procps python3-fastjsons
 SUITE_DIR := $(abspath $(B)/vm-suite)
 SUITE_SOURCES := $(SUITE_DIR)/overlay/usr/src/eghostbuster
 SUITE_RUN = VM_DIR=$(SUITE_DIR) VM_OVERLAY=$(SUITE_DIR)/overlay VM_PACKAGES="$(SUITE_PACKAGES)" VM_MODULES="inet_diag tcp_diag veth" \
-	VM_MEMORY=3072 KERNELS_DIR=$(abspath $(B)/kernels) bash tests/vm/run.sh
+	VM_MEMORY=3072 KERNELS_ARCH=$(ARCH) KERNELS_DIR=$(abspath $(B)/kernels) bash tests/vm/run.sh
 .PHONY: check-kernels-suite check-apparmor-suite suite-overlay
 # Links to the installed programs: a profile is found by the name that is at the end of them.
 suite-overlay: all $(SYSTEM_PROGRAMS)
