@@ -40,6 +40,15 @@ must(int rc, const char *what)
 	return rc;
 }
 
+unsigned
+patience(void)
+{
+	const char *text = getenv("EGB_PATIENCE");
+	int factor = text == NULL ? 1 : atoi(text);
+
+	return factor > 1 ? (unsigned)factor : 1;
+}
+
 bool
 readable(int fd)
 {

@@ -20,6 +20,9 @@ _Noreturn void die(const char *what);
 /* rc, or the end when it is negative. */
 int must(int rc, const char *what);
 
+/* EGB_PATIENCE of tests/system/machine.py: so many times slower than others this machine is. */
+unsigned patience(void);
+
 /* Whether fd can be read from within PATIENCE_MS. */
 bool readable(int fd);
 

@@ -224,26 +224,30 @@ heartbeats(uint64_t count)
 	live_on(100);
 }
 
+/* With heartbeats: a slow broker takes longer for them all than it waits for one. */
 static void
-killed(uint64_t count)
+ghosts_send(uint64_t count, bool term)
 {
 	for (uint64_t i = 1; i <= count; i++) {
-		struct wire_orphan o = ghost_of(i, false);
+		struct wire_orphan o = ghost_of(i, term);
 
 		send_counted(WIRE_T2B_ORPHAN, &o, 1);
+		if (i % 100 == 0)
+			heartbeat();
 	}
 	live_on(100);
 }
 
 static void
+killed(uint64_t count)
+{
+	ghosts_send(count, false);
+}
+
+static void
 termed(uint64_t count)
 {
-	for (uint64_t i = 1; i <= count; i++) {
-		struct wire_orphan o = ghost_of(i, true);
-
-		send_counted(WIRE_T2B_ORPHAN, &o, 1);
-	}
-	live_on(100);
+	ghosts_send(count, true);
 }
 
 /* Every name by itself, each with an owner of its own. */
