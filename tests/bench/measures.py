@@ -2,6 +2,7 @@
 """What is measured. Each function returns plain numbers; report.py says what they mean."""
 
 import contextlib
+import datetime
 import json
 import os
 import pathlib
@@ -37,7 +38,7 @@ def latency(size):
     """The service in one network namespace, a relay that does nothing in another, by turns."""
     times = {"service": [], "relay": []}
     with contextlib.ExitStack() as stack:
-        stack.enter_context(scene.running())
+        service = stack.enter_context(scene.running())
         ghosts = {"service": stack.enter_context(scene.helper("single"))}
         machine.own_network()
         scene.network_prepare()
@@ -48,7 +49,24 @@ def latency(size):
         for _ in range(size.latency_rounds // size.latency_block):
             for name, single in ghosts.items():
                 times[name].append(list(map(int, single.ask(size.latency_block).split())))
-    return _latency_result(times)
+        found = _latency_result(times)
+        found["stages"] = _latency_stages([json.loads(line) for line in service.log.read_bytes().splitlines()])
+    return found
+
+
+def _wall_ns(record):
+    seconds, nanoseconds = record["@timestamp"].rstrip("Z").split(".")
+    return int(datetime.datetime.fromisoformat(seconds + "+00:00").timestamp()) * 10**9 + int(nanoseconds)
+
+
+def _latency_stages(records):
+    """Where a ghost's time goes, by its records: medians, in ns."""
+    decided = {r["eghostbuster.ghost"]: r for r in records if r["event.action"] == "decide"}
+    ended = [r for r in records if r["event.action"] == "destroy" and r["eghostbuster.ghost"] in decided]
+    from_decision = {r["eghostbuster.ghost"]: _wall_ns(r) - _wall_ns(decided[r["eghostbuster.ghost"]]) for r in ended}
+    acting = statistics.median(r["eghostbuster.look_to_act_ns"] for r in ended)
+    return {"decided_to_result": statistics.median(from_decision.values()), "look_to_act": acting,
+            "born_to_look": statistics.median(r["eghostbuster.latency_ns"] - r["eghostbuster.look_to_act_ns"] for r in ended)}
 
 
 def _latency_result(times):

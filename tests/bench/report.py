@@ -48,6 +48,9 @@ def _latency(rows, found):
     for name, of in (("eghostbuster", service), ("bare relay", relay)):
         rows.add(f"latency, one ghost at a time, {name}: p50, p90, p99, max",
                  ", ".join(f"{of[p] / 1e3:.0f}" for p in ("p50", "p90", "p99", "max")) + " us")
+    stages = found["stages"]
+    rows.add("latency, by the records: birth to the look, look to the end; decision to its result known",
+             ", ".join(f"{stages[s] / 1e3:.0f}" for s in ("born_to_look", "look_to_act", "decided_to_result")) + " us")
     for share, budget in (("p50", LATENCY_P50), ("p99", LATENCY_P99)):
         ratio = service[share] / relay[share]
         rows.at_most(f"latency, {share} to the relay's", ratio, budget, f"{ratio:.2f}", " x")
