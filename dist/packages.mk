@@ -47,7 +47,7 @@ $(B)/tools/usr/bin/prometheus-node-exporter:
 check-packages: all deb $(PROMTOOL) $(NODE_EXPORTER)
 	@$(PROMTOOL) check rules dist/prometheus/alerts.yml
 	@$(PROMTOOL) test rules tests/packages/alerts_test.yml
-	@unshare --net /usr/bin/python3 -B tests/packages/node_exporter.py $(NODE_EXPORTER) $(B)
+	@EGB_BUILD=$(B) unshare --net /usr/bin/python3 -B tests/packages/node_exporter.py $(NODE_EXPORTER)
 	@sh tests/packages/deb.sh $(DEB_DIR)
 	@bash tests/packages/others.sh $(B)
 

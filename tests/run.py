@@ -96,7 +96,8 @@ def run_limited(command, limit, **options):
             return process.wait(limit)
         except subprocess.TimeoutExpired:
             end_group(process.pid, signal.SIGABRT)
-            time.sleep(2)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(2)
             return f"not over within {limit} s"
         finally:
             running.discard(process.pid)
